@@ -1,0 +1,54 @@
+"""treatystance: who is leaving a treaty, who stands by it, and who commits to protect people.
+
+The path of a statement through the modules:
+
+    errors, statement     what goes wrong; Statement in, Prediction out
+    config                YAML recipe → strict configuration
+    segment               text → sentences with offsets
+    corpus/               labelled files → validated corpus, stand-off annotations, datasets
+    split                 corpus → folds that cannot leak
+    models/               sentences → raw scores, a file per family
+    calibration           raw scores → probabilities, tags, abstentions
+    evaluation, figures   labels and scores → report and pictures
+    artifact              model ↔ verified folder
+    registry, provenance  MLflow: tracking, registry, references
+    train, gate           recipe → tracked, registered, promoted model
+    predictor             Predictor.load(reference).predict(texts)
+    tables, batch, pyfunc files and MLflow's interface through the same Predictor
+    cli                   the command `treatystance`
+
+Importing the package loads none of the libraries behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from treatystance.errors import TreatystanceError
+    from treatystance.predictor import Predictor
+    from treatystance.statement import Prediction, SentencePrediction, Statement
+
+__version__ = "0.1.0"
+__all__ = ["Prediction", "Predictor", "SentencePrediction", "Statement", "TreatystanceError", "__version__"]
+
+_HOME = {
+    "Predictor": "predictor",
+    "Prediction": "statement",
+    "SentencePrediction": "statement",
+    "Statement": "statement",
+    "TreatystanceError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'treatystance' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"treatystance.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,178 @@
+"""The model on disk: a folder of data files and a manifest with their hashes. Nothing in it is ever executed.
+
+Format version 1. To change the format: raise FORMAT_VERSION, teach `_FAMILIES` and `load_artifact` the new form,
+keep reading every older version listed in READABLE or drop it there with a message that says how to retrain,
+and add a folder of the old form to the tests.
+
+Reading goes in three steps, each before the next: parse the manifest, verify every file against it, construct.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from treatystance.calibration import DecisionRule
+from treatystance.errors import ArtifactError
+from treatystance.models.base import Model
+from treatystance.models.linear import LinearModel
+from treatystance.statement import LabelSet
+
+__all__ = ["FORMAT_VERSION", "Artifact", "load_artifact", "save_artifact"]
+
+FORMAT_VERSION = 1
+READABLE = frozenset({1})
+MANIFEST = "manifest.json"
+_FORMAT = "treatystance-model"
+_MAX_FILE_BYTES = 2 << 30
+
+# The families that we build, and the files of each: the list is ours, never the folder's own.
+_FAMILIES: dict[str, tuple[frozenset[str], Callable[[LabelSet, Mapping[str, bytes]], Model]]] = {
+    "linear": (frozenset({"ngrams.json", "vocabulary.txt", "weights.safetensors"}), LinearModel.from_files),
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model with its decision rule and what is known of its making.
+
+    `provenance` holds what training recorded: config, data hashes, seeds, versions, and the cross-validated report.
+    """
+
+    name: str
+    version: str
+    model: Model
+    decision: DecisionRule
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label set; its order is that of every score matrix."""
+        return self.model.labels
+
+    @property
+    def full_name(self) -> str:
+        """Name and version, as predictions carry them."""
+        return f"{self.name}/{self.version}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(manifest: Mapping[str, Any]) -> bytes:
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    return json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def save_artifact(artifact: Artifact, folder: Path) -> None:
+    """Write the model as a folder, which must be new or empty.
+
+    Raises:
+        ArtifactError: the folder holds something already, or cannot be written.
+    """
+    files = artifact.model.files()
+    manifest: dict[str, Any] = {
+        "format": _FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": artifact.model.kind,
+        "name": artifact.name,
+        "version": artifact.version,
+        "labels": list(artifact.labels.names),
+        "exclusive": artifact.labels.exclusive,
+        "decision": artifact.decision.to_dict(),
+        "provenance": artifact.provenance,
+        "files": {name: {"bytes": len(c), "sha256": _sha256(c)} for name, c in sorted(files.items())},
+    }
+    manifest["sha256"] = _sha256(_canonical(manifest))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ArtifactError(f"{folder}: not empty; give a new folder for the model")
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        # The manifest comes last: a folder without one is no model.
+        (folder / MANIFEST).write_text(
+            json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8"
+        )
+    except OSError as error:
+        raise ArtifactError(f"{folder}: the model cannot be written ({error.strerror})") from None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a model folder, checked against its own hash and against what this version can read.
+
+    Raises:
+        ArtifactError: no manifest, changed, newer, or not ours.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder}: no model here ({MANIFEST} is missing)") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ArtifactError(f"{path}: damaged (not JSON); restore the model folder") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise ArtifactError(f"{path}: not a treatystance model")
+    version = manifest.get("format_version")
+    if version not in READABLE:
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"{folder}: model format {version} is newer than this version reads ({FORMAT_VERSION}); "
+                "upgrade treatystance"
+            )
+        raise ArtifactError(f"{folder}: model format {version!r} is not known; train the model again")
+    if manifest.get("sha256") != _sha256(_canonical(manifest)):
+        raise ArtifactError(f"{path}: changed since it was written; restore the model folder")
+    return manifest
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Verify a model folder whole, then build the model.
+
+    Raises:
+        ArtifactError: a file is changed, missing or not expected, or the folder is not one of ours.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: no such model folder")
+    manifest = read_manifest(folder)
+    kind = manifest["kind"]
+    if kind not in _FAMILIES:
+        raise ArtifactError(f"{folder}: model family {kind!r} is not known to this version; upgrade treatystance")
+    names, build = _FAMILIES[kind]
+    content = _verified(folder, manifest["files"], names)
+    labels = LabelSet(tuple(manifest["labels"]), bool(manifest["exclusive"]))
+    try:
+        model = build(labels, content)
+        decision = DecisionRule.from_dict(manifest["decision"], len(labels))
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from None
+    return Artifact(manifest["name"], manifest["version"], model, decision, manifest["provenance"])
+
+
+def _verified(folder: Path, listed: Mapping[str, Any], expected: frozenset[str]) -> dict[str, bytes]:
+    """The files' content, read once: what was hashed is what is used."""
+    if set(listed) != expected:
+        raise ArtifactError(f"{folder}: the manifest lists {sorted(listed)}, but {sorted(expected)} make this model")
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    if extra := sorted(present - expected):
+        raise ArtifactError(f"{folder}: {extra[0]!r} is no part of the model; remove it")
+    content = {}
+    for name in sorted(expected):
+        path = folder / name
+        if not path.is_file() or path.is_symlink():
+            raise ArtifactError(f"{path}: missing; restore the model folder")
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ArtifactError(f"{path}: larger than any model file may be")
+        content[name] = path.read_bytes()
+        if _sha256(content[name]) != listed[name].get("sha256"):
+            raise ArtifactError(f"{path}: changed since it was written (SHA-256 differs); restore the model folder")
+    return content

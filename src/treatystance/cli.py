@@ -1,0 +1,312 @@
+"""The command `treatystance`: parse, call one library function, print.
+
+Libraries load only in the command that needs them.
+
+Standard output is for data, standard error for progress and messages. Exit codes: 0 done, 2 wrong usage or input,
+1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from treatystance.errors import CorpusError, InputError, MissingExtraError, TreatystanceError
+
+if TYPE_CHECKING:
+    from treatystance.evaluation import Report
+    from treatystance.statement import Prediction
+    from treatystance.tables import Chunk
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.run
+    try:
+        command(options)
+        sys.stdout.flush()
+    except TreatystanceError as error:
+        print(f"treatystance: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (such as `head`); nothing is wrong, and nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("treatystance: interrupted", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from treatystance import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="treatystance",
+        description="Who is leaving a treaty, who stands by it, who commits to protect people.",
+    )
+    parser.add_argument("--version", action="version", version=f"treatystance {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    reference = "bundled, a model folder, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model"
+
+    train = _command(commands, "train", _train, "train, evaluate, track in MLflow, register")
+    train.add_argument("config", type=Path, metavar="CONFIG", help="recipe, such as configs/linear.yaml")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as classifier.c=3"
+    )
+
+    evaluate = _command(commands, "evaluate", _evaluate, "scores on a labelled file, with confidence intervals")
+    evaluate.add_argument("--model", default="bundled", metavar="REF", help=reference)
+    evaluate.add_argument("--data", type=Path, required=True, metavar="FILE", help="JSON Lines with text and labels")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+
+    promote = _command(commands, "promote", _promote, "move an alias to a registered model, through the gate")
+    promote.add_argument("model", metavar="REF", help="models:/NAME/VERSION or models:/NAME@ALIAS")
+    promote.add_argument("--alias", default="champion")
+
+    predict = _command(commands, "predict", _predict, "tag statements, given as arguments, a file or standard input")
+    predict.add_argument("text", nargs="*", metavar="TEXT", help="a statement each")
+    predict.add_argument("--file", type=Path, metavar="PATH", help="a text file: one statement")
+    predict.add_argument("--model", default="bundled", metavar="REF", help=reference)
+    predict.add_argument("--government", metavar="ISO3", help="speaking government, such as POL")
+    predict.add_argument("--date", metavar="DATE", help="ISO 8601")
+    predict.add_argument("--kind", help="kind of text, such as speech or communique")
+    predict.add_argument("--json", action="store_true", help="print one JSON array, an element per statement")
+
+    score = _command(commands, "score", _score, "score a table (or a folder of tables) of statements")
+    score.add_argument("input", type=Path, metavar="INPUT", help=".jsonl, .csv or .parquet, or a folder of them")
+    score.add_argument("output", type=Path, metavar="OUTPUT", help="file by ending, or a folder")
+    score.add_argument("--model", default="bundled", metavar="REF", help=reference)
+    score.add_argument("--unit", choices=("statement", "sentence"), default="statement")
+    score.add_argument("--text-column", default="text", metavar="NAME")
+    score.add_argument("--id-column", metavar="NAME", help="default: id where there is one, else the row's number")
+    score.add_argument("--government-column", default="government", metavar="NAME", help="used where there is one")
+    score.add_argument("--processes", type=_positive, metavar="N", help="default: one per core")
+    score.add_argument("--engine", choices=("local", "ray"), default="local")
+    score.add_argument("--restart", action="store_true", help="start anew; this version always does")
+
+    corpus = commands.add_parser("corpus", help="validate, describe and build labelled data")
+    parts = corpus.add_subparsers(metavar="COMMAND", required=True)
+    for name, run, what in (
+        ("validate", _corpus_validate, "name every fault of labelled files, with file, line and reason"),
+        ("stats", _corpus_stats, "counts by label, kind, government, decade and phenomenon, as JSON"),
+    ):
+        part = _command(parts, name, run, what)
+        part.add_argument("files", nargs="+", metavar="FILE", help="file, folder, or package:NAME")
+        part.add_argument("--labels", metavar="A,B,...", help="allowed labels; default: the three tags")
+        part.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+    build = _command(parts, "build", _corpus_build, "join stand-off annotations with local copies of public corpora")
+    build.add_argument("--annotations", nargs="+", required=True, metavar="FILE")
+    build.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="such as ungdc=ungdc.parquet")
+    build.add_argument("--out", type=Path, required=True, metavar="FILE", help=".parquet or .jsonl")
+    agreement = _command(parts, "agreement", _corpus_agreement, "Krippendorff's alpha of two annotators, as JSON")
+    agreement.add_argument("files", nargs="+", metavar="FILE")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _named_files(pairs: Sequence[str]) -> dict[str, Path]:
+    named = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--corpus {pair}: write NAME=FILE, such as ungdc=ungdc.parquet")
+        named[name] = Path(path)
+    return named
+
+
+def _train(options: argparse.Namespace) -> None:
+    from treatystance.config import load_config
+    from treatystance.train import train
+
+    trained, reference = train(load_config(options.config, options.set), _say)
+    _print_report(trained.validation.report, "cross-validated")
+    print(reference)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from treatystance.train import evaluate
+
+    report, model = evaluate(options.model, options.data)
+    if options.json:
+        _print_json({**report.to_dict(), "model": model})
+    else:
+        _print_report(report, model)
+
+
+def _print_report(report: Report, title: str) -> None:
+    low, high = report.macro_f1_ci
+    print(f"{title}: {report.n} sentences of {report.documents} documents")
+    print(f"macro-F1 {report.macro_f1:.3f} ({report.confidence:.0%} interval {low:.3f} to {high:.3f})")
+    width = max(map(len, report.per_label))
+    print(f"{'':{width}}  precision  recall     F1  interval        average precision  support")
+    for label, part in report.per_label.items():
+        low, high = part.f1_ci
+        print(
+            f"{label:{width}}  {part.precision:9.3f}  {part.recall:6.3f}  {part.f1:5.3f}  {low:.3f} to {high:.3f}"
+            f"  {part.average_precision:17.3f}  {part.support:7d}"
+        )
+
+
+def _promote(options: argparse.Namespace) -> None:
+    from treatystance.gate import promote
+
+    print(promote(options.model, options.alias))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from treatystance.predictor import Predictor
+    from treatystance.statement import Statement
+
+    facts = {"government": options.government, "date": options.date, "kind": options.kind}
+    statements = [Statement(text=text, **facts) for text in _texts(options)]
+    predictions = Predictor.load(options.model).predict(statements)
+    if options.json:
+        _print_json([prediction.to_dict() for prediction in predictions])
+    else:
+        for number, prediction in enumerate(predictions):
+            if number:
+                print()
+            _print_prediction(prediction)
+
+
+def _texts(options: argparse.Namespace) -> list[str]:
+    if options.file and options.text:
+        raise InputError("give TEXT or --file, not both")
+    if options.text:
+        texts, where = list(options.text), "the text"
+    elif options.file:
+        try:
+            texts, where = [_decoded(options.file.read_bytes(), str(options.file))], str(options.file)
+        except OSError as error:
+            raise InputError(f"{options.file}: cannot be read ({error.strerror})") from None
+    else:
+        texts, where = [_decoded(sys.stdin.buffer.read(), "standard input")], "standard input"
+    if not all(text.strip() for text in texts):
+        raise InputError(f"{where}: empty; give a statement's text")
+    return texts
+
+
+def _decoded(content: bytes, where: str) -> str:
+    if b"\0" in content[:4096]:
+        raise InputError(f"{where}: binary, not text; give plain text in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 at byte {error.start + 1}; convert it to UTF-8") from None
+
+
+def _print_prediction(prediction: Prediction) -> None:
+    doubt = f" (uncertain: {', '.join(prediction.uncertain)})" if prediction.uncertain else ""
+    print(f"{', '.join(prediction.tags) or 'no tag'}{doubt}")
+    for sentence in prediction.sentences:
+        if sentence.tags:
+            tags = ", ".join(f"{tag} {sentence.scores[tag]:.2f}" for tag in sentence.tags)
+            print(f"  [{sentence.start}-{sentence.end}] {tags}")
+            print(f"    {' '.join(sentence.text.split())}")
+    print(f"  {len(prediction.sentences)} sentences, model {prediction.model}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from treatystance.batch import score_files
+    from treatystance.tables import Columns
+
+    if options.engine == "ray":
+        raise MissingExtraError("--engine ray is not part of this version; use --engine local")
+    columns = Columns(
+        text=options.text_column,
+        id=options.id_column or "id",
+        id_required=options.id_column is not None,
+        government=options.government_column,
+    )
+    done = score_files(
+        options.input, options.output, options.model, options.unit, columns, options.processes, _progress
+    )
+    _say(
+        f"{done.rows_in} rows in, {done.rows_scored} scored, {done.rows_rejected} rejected; "
+        f"{done.rows_out} rows written to {options.output}"
+    )
+
+
+def _progress(chunks: Iterable[Chunk], total: int | None) -> Iterator[Chunk]:
+    from tqdm import tqdm
+
+    # disable=None: no bar where standard error is not a terminal.
+    with tqdm(total=total, unit=" rows", unit_scale=True, file=sys.stderr, disable=None) as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(chunk.rows)
+
+
+def _corpus_validate(options: argparse.Namespace) -> None:
+    corpus = _load(options)
+    print(f"{len(corpus)} sentences of {len({row.doc_id for row in corpus})} statements: no fault")
+
+
+def _corpus_stats(options: argparse.Namespace) -> None:
+    from treatystance.corpus.stats import corpus_stats
+
+    _print_json(corpus_stats(_load(options)))
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from treatystance.corpus.load import load_corpus
+    from treatystance.statement import DEFAULT_LABELS, LabelSet
+
+    names = tuple(options.labels.split(",")) if options.labels else DEFAULT_LABELS
+    return load_corpus(options.files, LabelSet(names), _named_files(options.corpus))
+
+
+def _corpus_build(options: argparse.Namespace) -> None:
+    from treatystance.corpus.build import build_corpus
+
+    built, faults = build_corpus(options.annotations, _named_files(options.corpus), options.out)
+    _say(f"{built} rows written to {options.out}")
+    if faults:
+        raise CorpusError(faults)
+
+
+def _corpus_agreement(options: argparse.Namespace) -> None:
+    from treatystance.corpus.agreement import agreement
+    from treatystance.corpus.load import data_path
+    from treatystance.corpus.records import Annotation, read_records
+    from treatystance.statement import LabelSet
+
+    faults: list[str] = []
+    records = [record for path in options.files for _, record in read_records(data_path(path), faults)]
+    if faults:
+        raise CorpusError(faults)
+    found = agreement([record for record in records if isinstance(record, Annotation)], LabelSet())
+    _print_json([part.to_dict() for part in found])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Agreement of two annotators: Krippendorff's alpha per label with a bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from treatystance.corpus.records import Annotation
+from treatystance.errors import InputError
+from treatystance.statement import LabelSet
+
+__all__ = ["Agreement", "agreement"]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Agreement on one label.
+
+    `alpha` is Krippendorff's alpha (nominal; Krippendorff 2011) with its 95 % percentile interval over documents;
+    `raw` the share of sentences on which both agree; `both`, `first_only`, `second_only`, `neither` the confusion.
+    """
+
+    label: str
+    alpha: float
+    alpha_ci: tuple[float, float]
+    raw: float
+    both: int
+    first_only: int
+    second_only: int
+    neither: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {**asdict(self), "alpha_ci": list(self.alpha_ci)}
+
+
+def agreement(
+    annotations: Sequence[Annotation], labels: LabelSet, resamples: int = 1000, seed: int = 0
+) -> list[Agreement]:
+    """Agreement per label over the annotations that carry both annotators' labels.
+
+    Raises:
+        InputError: no annotation carries both.
+    """
+    import krippendorff
+
+    pairs = [a for a in annotations if a.first is not None and a.second is not None]
+    if not pairs:
+        raise InputError("no row carries the labels of two annotators (`first` and `second`)")
+    documents, place = np.unique([f"{a.corpus}:{a.doc_id}" for a in pairs], return_inverse=True)
+    members = [np.flatnonzero(place == i) for i in range(len(documents))]
+    rng = np.random.default_rng(seed)
+    draws = [
+        np.concatenate([members[i] for i in rng.integers(len(documents), size=len(documents))])
+        for _ in range(resamples)
+    ]
+    results = []
+    for name in labels.names:
+        first = np.array([name in (a.first or ()) for a in pairs], float)
+        second = np.array([name in (a.second or ()) for a in pairs], float)
+
+        def alpha(rows: Any, first: Any = first, second: Any = second) -> float:
+            values = np.stack([first[rows], second[rows]])
+            if values.min() == values.max():
+                return float("nan")
+            return float(krippendorff.alpha(reliability_data=values, level_of_measurement="nominal"))
+
+        replicates = [alpha(rows) for rows in draws]
+        low, high = np.nanpercentile(replicates, [2.5, 97.5]) if not np.all(np.isnan(replicates)) else (np.nan,) * 2
+        a, b = first.astype(bool), second.astype(bool)
+        results.append(
+            Agreement(
+                label=name,
+                alpha=alpha(np.arange(len(pairs))),
+                alpha_ci=(float(low), float(high)),
+                raw=float(np.mean(a == b)),
+                both=int(np.sum(a & b)),
+                first_only=int(np.sum(a & ~b)),
+                second_only=int(np.sum(~a & b)),
+                neither=int(np.sum(~a & ~b)),
+            )
+        )
+    return results

@@ -1,0 +1,1 @@
+"""Model families, one file each, under the contract in `base`."""

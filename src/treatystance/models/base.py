@@ -1,0 +1,64 @@
+"""The contract of every model family: sentences in, one raw score (logit) per sentence and label out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from treatystance.statement import LabelSet
+
+__all__ = ["Batch", "Floats", "Model", "Named"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Named(Protocol):
+    """A sentence with its context, such as a corpus Row."""
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
+    @property
+    def prev(self) -> str | None: ...  # noqa: D102
+    @property
+    def government(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sentences as columns of equal length: texts, the sentences before them, the speaking governments."""
+
+    texts: Sequence[str]
+    previous: Sequence[str | None]
+    governments: Sequence[str | None]
+
+    @classmethod
+    def of(cls, sentences: Iterable[Named]) -> Batch:
+        """The batch of these sentences, in order."""
+        members = list(sentences)
+        return cls([m.text for m in members], [m.prev for m in members], [m.government for m in members])
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+class Model(Protocol):
+    """What a fitted model can do."""
+
+    kind: str
+    labels: LabelSet
+
+    def logits(self, batch: Batch) -> Floats:
+        """Raw scores, shape (sentences, labels); shape (0, labels) for an empty batch."""
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """The model as named files without code, to be read back by its family's `from_files`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes and settings worth showing to people."""
+        ...

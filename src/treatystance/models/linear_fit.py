@@ -1,0 +1,140 @@
+"""Learning the linear family with scikit-learn: n-gram counts, TF-IDF, one linear classifier per label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import diags, hstack
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from treatystance.config import Classifier, Features
+from treatystance.errors import InputError
+from treatystance.models.base import Batch, Floats
+from treatystance.models.linear import LinearModel, NgramSettings
+from treatystance.models.ngrams import char_ngrams, country_names, token_pattern, tokenize, word_ngrams
+from treatystance.statement import LabelSet
+
+__all__ = ["Block", "fit_linear", "fit_pipeline"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One family of n-grams: its counts, its inverse document frequencies, and the scale that makes rows comparable."""
+
+    counts: CountVectorizer
+    tfidf: TfidfTransformer
+    scale: float
+
+    def transform(self, tokens: list[list[str]]) -> Any:
+        """TF-IDF over the square root of the number of distinct words: additive over words, unlike a Euclidean norm."""
+        lengths = np.array([len(set(sentence)) + 1.0 for sentence in tokens])
+        weighted = self.tfidf.transform(self.counts.transform(tokens))
+        return diags(self.scale / np.sqrt(lengths)) @ weighted
+
+
+def _fit_block(tokens: list[list[str]], analyzer: Any, min_df: int, weight: float) -> Block:
+    counts = CountVectorizer(analyzer=analyzer, min_df=min_df, dtype=np.float64)
+    try:
+        found = counts.fit_transform(tokens)
+    except ValueError:
+        raise InputError(
+            f"no n-gram stands in {min_df} training texts: give more text or a smaller features.min_df"
+        ) from None
+    tfidf = TfidfTransformer(norm=None).fit(found)
+    unscaled = Block(counts, tfidf, 1.0).transform(tokens)
+    norms = np.sqrt(np.asarray(unscaled.multiply(unscaled).sum(axis=1)).ravel())
+    typical = float(np.median(norms[norms > 0])) if (norms > 0).any() else 1.0
+    return Block(counts, tfidf, weight / typical)
+
+
+def fit_pipeline(
+    batch: Batch,
+    targets: npt.NDArray[np.bool_],
+    weights: Floats,
+    features: Features,
+    classifier: Classifier,
+    seed: int,
+) -> tuple[NgramSettings, list[Block], list[Any]]:
+    """Fit vocabulary, TF-IDF and one scikit-learn classifier per column of `targets`.
+
+    Raises:
+        InputError: no n-gram is frequent enough, or a label has no positive or no negative row.
+    """
+    settings = NgramSettings(
+        features.word_ngrams[1], features.char_ngrams, country_names() if features.countries else {}
+    )
+    pattern, countries = token_pattern(settings.countries), dict(settings.countries)
+    tokens = [tokenize(t, pattern, countries, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
+    blocks = [_fit_block(tokens, lambda words: word_ngrams(words, settings.longest), features.min_df, 1.0)]
+    if chars := settings.chars:
+        analyzer = lambda words: [g for word in dict.fromkeys(words) for g in char_ngrams(word, *chars)]  # noqa: E731
+        blocks.append(_fit_block(tokens, analyzer, features.min_df, features.char_weight))
+    matrix = hstack([block.transform(tokens) for block in blocks]).tocsr()
+    fitted = []
+    for column in range(targets.shape[1]):
+        target = targets[:, column]
+        if target.all() or not target.any():
+            raise InputError(f"label {column + 1} of {targets.shape[1]} has {int(target.sum())} of {len(target)} rows")
+        fitted.append(_classifier(classifier, seed).fit(matrix, target, sample_weight=weights))
+    return settings, blocks, fitted
+
+
+def _classifier(settings: Classifier, seed: int) -> Any:
+    # liblinear runs in one thread without BLAS, so the same rows give the same weights on every machine.
+    common = {
+        "C": settings.c,
+        "class_weight": "balanced" if settings.balanced else None,
+        "random_state": seed,
+        "tol": 1e-5,
+        "max_iter": 5000,
+    }
+    if settings.kind == "linear_svm":
+        return LinearSVC(dual=True, **common)
+    return LogisticRegression(solver="liblinear", **common)
+
+
+def fit_linear(
+    batch: Batch,
+    targets: npt.NDArray[np.bool_],
+    weights: Floats,
+    labels: LabelSet,
+    features: Features,
+    classifier: Classifier,
+    seed: int,
+) -> LinearModel:
+    """Fit a linear model.
+
+    Args:
+        batch: training sentences.
+        targets: (sentences, labels), True where a sentence carries the label.
+        weights: (sentences,), each row's weight in the loss.
+        labels: names of the columns.
+        features: which n-grams.
+        classifier: which classifier.
+        seed: of the solver.
+
+    Raises:
+        InputError: as in `fit_pipeline`.
+    """
+    settings, blocks, fitted = fit_pipeline(batch, targets, weights, features, classifier, seed)
+    coefficients = np.vstack([one.coef_ for one in fitted])
+    bias = np.array([one.intercept_[0] for one in fitted], np.float32)
+    grams: list[list[str]] = []
+    folded: list[npt.NDArray[np.float32]] = []
+    start = 0
+    for block in blocks:
+        names = block.counts.get_feature_names_out().tolist()
+        # Scale and inverse document frequency fold into the weights: scoring only adds.
+        part = coefficients[:, start : start + len(names)] * block.tfidf.idf_ * block.scale
+        grams.append(names)
+        folded.append(np.ascontiguousarray(part.T, dtype=np.float32))
+        start += len(names)
+    if len(blocks) == 1:
+        grams.append([])
+        folded.append(np.zeros((0, len(labels)), np.float32))
+    return LinearModel(labels, settings, grams[0], folded[0], grams[1], folded[1], bias)

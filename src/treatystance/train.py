@@ -1,0 +1,373 @@
+"""From a recipe to a model: load, split, cross-validate, fit on everything, decide thresholds, and (train) track it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from treatystance.artifact import Artifact
+from treatystance.calibration import Decisions, fit_decision_rule
+from treatystance.config import GroupedSplit, LinearConfig, TemporalSplit
+from treatystance.corpus.load import codebook_sha256, load_rows
+from treatystance.corpus.public import PUBLISHERS
+from treatystance.corpus.rows import Corpus, Row, infer_labels
+from treatystance.corpus.standoff import sentence_sha256
+from treatystance.errors import CorpusError, InputError
+from treatystance.evaluation import Report, evaluate_scores
+from treatystance.models.base import Batch, Floats, Model
+from treatystance.provenance import environment_lock, run_facts
+from treatystance.split import Fold, grouped_folds, leave_one_treaty_out, near_duplicates, temporal_split
+
+__all__ = ["CrossValidation", "Trained", "cross_validate", "evaluate", "fit", "load_data", "train"]
+
+Indices = npt.NDArray[np.intp]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Out-of-fold results: nothing of a tested fold was seen by what scored it, thresholds and vocabulary included.
+
+    `tested` are row indices; `logits`, `decisions` and `fold` belong to them, in that order.
+    """
+
+    folds: tuple[Fold, ...]
+    tested: Indices
+    fold: npt.NDArray[np.int64]
+    logits: Floats
+    decisions: Decisions
+    report: Report
+    fold_reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted artifact, its cross-validation, and the corpus it was fitted on."""
+
+    artifact: Artifact
+    validation: CrossValidation
+    corpus: Corpus
+
+
+def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Corpus:
+    """The corpus of a recipe's sources; an optional source whose public corpus is absent is left out, with a message.
+
+    Where that leaves no row to evaluate on, all rows are evaluated on, with a message.
+
+    Raises:
+        CorpusError: with every fault of every source.
+        InputError: a source is missing and not optional.
+    """
+    rows: list[Row] = []
+    faults: list[str] = []
+    for source in config.data:
+        corpora = {name: Path(path) for name, path in source.corpora.items()}
+        try:
+            found = load_rows([source.path], corpora, faults, config.label_set)
+        except CorpusError:
+            raise
+        except InputError as error:
+            if not source.optional:
+                raise
+            say(f"left out {source.path}: {error}")
+            continue
+        rows += [replace(row, weight=source.weight, evaluate=source.evaluate) for row in found]
+    if faults:
+        raise CorpusError(faults)
+    if rows and not any(row.evaluate for row in rows):
+        say("no source to evaluate on is at hand: cross-validating on the training text, which flatters the model")
+        rows = [replace(row, evaluate=True) for row in rows]
+    labels = config.label_set or infer_labels((label for row in rows for label in row.labels), config.exclusive)
+    return Corpus(tuple(rows), labels, codebook_sha256())
+
+
+def _fit_model(config: LinearConfig, corpus: Corpus, members: Indices) -> Model:
+    from treatystance.models.linear_fit import fit_linear
+
+    part = corpus.take(members)
+    weights = np.array([row.weight for row in part.rows])
+    return fit_linear(
+        Batch.of(part.rows),
+        part.label_matrix(),
+        weights,
+        corpus.labels,
+        config.features,
+        config.classifier,
+        config.seed,
+    )
+
+
+def _out_of_fold(config: LinearConfig, corpus: Corpus, folds: Sequence[Fold]) -> tuple[Indices, Floats]:
+    """Tested rows and their logits, each from a model that did not see its fold."""
+    tested = np.concatenate([fold.test for fold in folds])
+    logits = [_fit_model(config, corpus, fold.train).logits(Batch.of(corpus.take(fold.test).rows)) for fold in folds]
+    return tested, np.concatenate(logits)
+
+
+def _decided(
+    config: LinearConfig, corpus: Corpus, fold: Fold, pairs: Sequence[tuple[int, int]]
+) -> tuple[Floats, Decisions]:
+    """Logits and decisions on a fold's test rows, thresholds and calibration from inner folds of its training rows."""
+    targets = corpus.label_matrix()
+    inner = _inner_folds(config, corpus, fold.train, pairs)
+    rows, inner_logits = _out_of_fold(config, corpus, inner)
+    rule = fit_decision_rule(
+        inner_logits, targets[rows], np.ones(len(rows)), corpus.labels.exclusive, config.decision.error_rate
+    )
+    model = _fit_model(config, corpus, fold.train)
+    logits = model.logits(Batch.of(corpus.take(fold.test).rows))
+    return logits, rule.decide(logits)
+
+
+def _inner_folds(
+    config: LinearConfig, corpus: Corpus, members: Indices, pairs: Sequence[tuple[int, int]]
+) -> list[Fold]:
+    folds = config.split.inner_folds
+    return grouped_folds(corpus.rows, corpus.label_matrix(), folds, config.seed + 1, members, pairs)
+
+
+def _outer_folds(config: LinearConfig, corpus: Corpus, pairs: Sequence[tuple[int, int]]) -> list[Fold]:
+    split = config.split
+    if isinstance(split, GroupedSplit):
+        return grouped_folds(corpus.rows, corpus.label_matrix(), split.folds, config.seed, None, pairs)
+    if isinstance(split, TemporalSplit):
+        return [temporal_split(corpus.rows, split.year, pairs)]
+    return leave_one_treaty_out(corpus.rows, split.minimum, pairs)
+
+
+def cross_validate(
+    config: LinearConfig,
+    corpus: Corpus,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    say: Progress = lambda message: None,
+) -> CrossValidation:
+    """Nested cross-validation of a recipe.
+
+    Args:
+        config: the recipe.
+        corpus: its data.
+        pairs: near-duplicates among the rows, if already known.
+        say: told of each fold.
+    """
+    from joblib import Parallel, delayed
+
+    if pairs is None:
+        pairs = near_duplicates([row.text for row in corpus.rows])
+    folds = _outer_folds(config, corpus, pairs)
+    say(f"cross-validating: {len(folds)} folds of {len(corpus)} rows")
+    results = Parallel(n_jobs=-1)(delayed(_decided)(config, corpus, fold, pairs) for fold in folds)
+    tested = np.concatenate([fold.test for fold in folds])
+    logits = np.concatenate([found for found, _ in results])
+    decisions = Decisions(
+        *(np.concatenate([getattr(d, part) for _, d in results]) for part in ("probabilities", "tags", "uncertain"))
+    )
+    place = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
+    whole = _report(config, corpus, tested, decisions)
+    parts = []
+    for number in range(len(folds)):
+        here = place == number
+        part = Decisions(decisions.probabilities[here], decisions.tags[here], decisions.uncertain[here])
+        parts.append(_report(config, corpus, tested[here], part))
+    return CrossValidation(tuple(folds), tested, place, logits, decisions, whole, tuple(parts))
+
+
+def _report(config: LinearConfig, corpus: Corpus, tested: Indices, decisions: Decisions) -> Report:
+    return evaluate_scores(
+        corpus.labels,
+        corpus.label_matrix()[tested],
+        decisions.probabilities,
+        decisions.tags,
+        [corpus.rows[i].doc_id for i in tested],
+        config.evaluation.resamples,
+        config.evaluation.confidence,
+        config.seed,
+    )
+
+
+def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lambda message: None) -> Trained:
+    """Cross-validate, fit on every row, and take calibration and thresholds from the out-of-fold scores.
+
+    Args:
+        config: the recipe.
+        corpus: its data.
+        version: version of the artifact.
+        say: told of each step.
+    """
+    pairs = near_duplicates([row.text for row in corpus.rows])
+    validation = cross_validate(config, corpus, pairs, say)
+    say("fitting on all rows")
+    targets = corpus.label_matrix()[validation.tested]
+    rule = fit_decision_rule(
+        validation.logits,
+        targets,
+        np.ones(len(targets)),
+        corpus.labels.exclusive,
+        config.decision.error_rate,
+    )
+    model = _fit_model(config, corpus, np.arange(len(corpus)))
+    provenance = {
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config.sha256,
+        "corpus_sha256": corpus.sha256,
+        "codebook_sha256": corpus.codebook_sha256,
+        "evaluated_sha256": _evaluated_sha256(corpus, validation),
+        "sentences": len(corpus),
+        "seed": config.seed,
+        "cross_validation": validation.report.to_dict(),
+        **run_facts(),
+    }
+    return Trained(Artifact(config.name, version, model, rule, provenance), validation, corpus)
+
+
+def _evaluated_sha256(corpus: Corpus, validation: CrossValidation) -> str:
+    """Identifies what was tested on, so that two runs are compared only on the same rows and labels."""
+    lines = sorted(
+        json.dumps([corpus.rows[i].id, sentence_sha256(corpus.rows[i].text), sorted(corpus.rows[i].labels)])
+        for i in validation.tested
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def out_of_fold_table(corpus: Corpus, validation: CrossValidation) -> str:
+    """JSON Lines without text: row id, sentence hash, fold, labels, tags, and probabilities in label order."""
+    lines = []
+    names = corpus.labels.names
+    for place, i in enumerate(validation.tested):
+        row = corpus.rows[i]
+        record = {
+            "id": row.id,
+            "doc_id": row.doc_id,
+            "sha256": sentence_sha256(row.text),
+            "fold": int(validation.fold[place]),
+            "labels": [n for n in names if n in row.labels],
+            "tags": [n for n, given in zip(names, validation.decisions.tags[place], strict=True) if given],
+            "probabilities": [round(float(p), 6) for p in validation.decisions.probabilities[place]],
+        }
+        lines.append(json.dumps(record))
+    return "\n".join(lines) + "\n"
+
+
+def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[Trained, str]:
+    """Train a recipe, track the run in MLflow and register the model.
+
+    Returns:
+        What was trained, and its reference `models:/NAME/VERSION`.
+
+    Raises:
+        InputError: the data cannot be used.
+        TreatystanceError: MLflow refused.
+    """
+    from treatystance.figures import confusion_figure, precision_recall_figure
+    from treatystance.registry import log_run
+
+    corpus = load_data(config, say)
+    say(f"{len(corpus)} labelled sentences, sha256 {corpus.sha256[:12]}")
+    facts = run_facts()
+    trained = fit(config, corpus, f"{config.seed}.{corpus.sha256[:8]}.{config.sha256[:8]}", say)
+    validation, artifact = trained.validation, trained.artifact
+    targets = corpus.label_matrix()[validation.tested]
+    decisions = validation.decisions
+    origins = ", ".join(sorted({PUBLISHERS.get(row.origin, row.origin) for row in corpus.rows}))
+    say("tracking and registering")
+    with tempfile.TemporaryDirectory(prefix="treatystance-") as work:
+        run = log_run(
+            artifact,
+            parameters=_flat(config.model_dump(mode="json")) | artifact.model.describe(),
+            metrics=_metrics(validation.report),
+            fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
+            tags=facts | {"config_sha256": config.sha256, "codebook_sha256": str(corpus.codebook_sha256)},
+            dataset_sha256=corpus.sha256,
+            dataset_source=origins,
+            texts={
+                "report.json": json.dumps(validation.report.to_dict(), indent=1),
+                "out_of_fold.jsonl": out_of_fold_table(corpus, validation),
+                "environment.txt": environment_lock(),
+            },
+            figures={
+                "confusion.png": confusion_figure(corpus.labels, targets, decisions.tags),
+                "precision_recall.png": precision_recall_figure(
+                    corpus.labels, targets, decisions.probabilities, decisions.tags
+                ),
+            },
+            work=Path(work),
+        )
+    say(f"run {run.run_id}")
+    return trained, run.reference
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for i, part in enumerate(value):
+                flat |= _flat(part, f"{prefix}{key}.{i}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _metrics(report: Report, prefix: str = "", intervals: bool = True) -> dict[str, float]:
+    """Flat metrics; undefined ones (a label that a fold lacks) are left out."""
+    metrics = {
+        "macro_f1": report.macro_f1,
+        "weighted_f1": report.weighted_f1,
+        "macro_average_precision": report.macro_average_precision,
+        "exact_match": report.exact_match,
+        "rows": float(report.n),
+    }
+    if intervals:
+        metrics["macro_f1_low"], metrics["macro_f1_high"] = report.macro_f1_ci
+    for label, part in report.per_label.items():
+        for name in ("precision", "recall", "f1", "average_precision", "support"):
+            metrics[f"{label}.{name}"] = float(getattr(part, name))
+        if intervals:
+            metrics[f"{label}.f1_low"], metrics[f"{label}.f1_high"] = part.f1_ci
+    return {prefix + name: value for name, value in metrics.items() if np.isfinite(value)}
+
+
+def evaluate(reference: str, path: Path, resamples: int = 1000, seed: int = 0) -> tuple[Report, str]:
+    """Evaluate a model on a file of labelled sentences.
+
+    Args:
+        reference: the model.
+        path: JSON Lines with `text`, `labels`; optional `id`, `doc_id`, `prev`, `next`, `government`, `year`, `kind`.
+        resamples: bootstrap resamples over documents.
+        seed: of the resampling.
+
+    Returns:
+        The report and the model's name and version.
+
+    Raises:
+        CorpusError: with every fault of the file.
+        InputError: the file or the model cannot be read.
+    """
+    from treatystance.predictor import Predictor
+
+    predictor = Predictor.load(reference)
+    faults: list[str] = []
+    rows = load_rows([path], {}, faults, predictor.labels)
+    if faults:
+        raise CorpusError(faults)
+    corpus = Corpus(tuple(rows), predictor.labels)
+    decisions = predictor.decide(Batch.of(corpus.rows))
+    report = evaluate_scores(
+        corpus.labels,
+        corpus.label_matrix(),
+        decisions.probabilities,
+        decisions.tags,
+        [row.doc_id for row in corpus.rows],
+        resamples,
+        0.95,
+        seed,
+    )
+    return report, predictor.model
