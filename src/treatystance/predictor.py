@@ -71,7 +71,7 @@ class Predictor:
         for statement, places in zip(given, spans, strict=True):
             pieces = [statement.text[start:end] for start, end in places]
             texts += pieces
-            previous += [None, *pieces[:-1]] if pieces else []
+            previous += ([None, *pieces] if pieces else [])[: len(pieces)]
             governments += [statement.government] * len(pieces)
         sentences = self._sentences(texts, [place for places in spans for place in places], previous, governments)
         predictions, first = [], 0
@@ -86,7 +86,7 @@ class Predictor:
         """Tag sentences as they are given, without splitting: one result per sentence, in the same order."""
         if isinstance(sentences, str):
             raise TypeError("predict_sentences takes a list of sentences; put the one you have into a list")
-        known = list(governments) if governments is not None else [None] * len(sentences)
+        known: list[str | None] = list(governments) if governments is not None else [None] * len(sentences)
         places = [(0, len(text)) for text in sentences]
         nothing: list[str | None] = [None] * len(sentences)
         return self._sentences(list(sentences), places, nothing, known)

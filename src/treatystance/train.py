@@ -26,7 +26,7 @@ from treatystance.models.base import Batch, Floats, Model
 from treatystance.provenance import environment_lock, run_facts
 from treatystance.split import Fold, grouped_folds, leave_one_treaty_out, near_duplicates, temporal_split
 
-__all__ = ["CrossValidation", "Trained", "cross_validate", "evaluate", "fit", "load_data", "train"]
+__all__ = ["CrossValidation", "Trained", "cross_validate", "evaluate", "experiment_record", "fit", "load_data", "train"]
 
 Indices = npt.NDArray[np.intp]
 Progress = Callable[[str], None]
@@ -253,6 +253,20 @@ def out_of_fold_table(corpus: Corpus, validation: CrossValidation) -> str:
         }
         lines.append(json.dumps(record))
     return "\n".join(lines) + "\n"
+
+
+def experiment_record(trained: Trained) -> dict[str, Any]:
+    """One flat record of a run, for `experiments/`: settings, hashes, seed, commit and figures."""
+    provenance = trained.artifact.provenance
+    facts = {key: value for key, value in provenance.items() if key not in ("config", "cross_validation")}
+    return {
+        "name": trained.artifact.name,
+        "version": trained.artifact.version,
+        **facts,
+        **{f"config.{key}": value for key, value in _flat(provenance["config"]).items()},
+        **{f"model.{key}": value for key, value in trained.artifact.model.describe().items()},
+        **{key: round(value, 6) for key, value in _metrics(trained.validation.report).items()},
+    }
 
 
 def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[Trained, str]:

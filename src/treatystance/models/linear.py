@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from treatystance.errors import ArtifactError
 from treatystance.models.base import Batch, Floats
-from treatystance.models.ngrams import char_ngrams, token_pattern, tokenize
+from treatystance.models.ngrams import Tokenizer, char_ngrams
 from treatystance.statement import LabelSet
 
 __all__ = ["LinearModel", "NgramSettings"]
@@ -100,8 +100,7 @@ class LinearModel:
         self.labels, self.settings = labels, settings
         self._grams, self._gram_weights = words, word_weights
         self._chars, self._char_weights, self._bias = chars, char_weights, bias
-        self._pattern = token_pattern(settings.countries)
-        self._countries = dict(settings.countries)
+        self._tokenize = Tokenizer(settings.countries)
         self._char_index = {gram: i for i, gram in enumerate(chars)}
         self._unigrams = {gram: i for i, gram in enumerate(words) if " " not in gram}
         self._reset()
@@ -153,7 +152,7 @@ class LinearModel:
             texts = batch.texts[start : start + _CHUNK]
             governments = batch.governments[start : start + _CHUNK]
             scores[start : start + _CHUNK] = self._score(
-                [tokenize(t, self._pattern, self._countries, g) for t, g in zip(texts, governments, strict=True)]
+                [self._tokenize(t, g) for t, g in zip(texts, governments, strict=True)]
             )
         return scores
 

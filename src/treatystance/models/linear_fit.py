@@ -16,7 +16,7 @@ from treatystance.config import Classifier, Features
 from treatystance.errors import InputError
 from treatystance.models.base import Batch, Floats
 from treatystance.models.linear import LinearModel, NgramSettings
-from treatystance.models.ngrams import char_ngrams, country_names, token_pattern, tokenize, word_ngrams
+from treatystance.models.ngrams import Tokenizer, char_ngrams, country_names, word_ngrams
 from treatystance.statement import LabelSet
 
 __all__ = ["Block", "fit_linear", "fit_pipeline"]
@@ -32,12 +32,16 @@ class Block:
 
     def transform(self, tokens: list[list[str]]) -> Any:
         """TF-IDF over the square root of the number of distinct words: additive over words, unlike a Euclidean norm."""
+        return self.weigh(self.counts.transform(tokens), tokens)
+
+    def weigh(self, counts: Any, tokens: list[list[str]]) -> Any:
+        """The same, from counts that are known already."""
         lengths = np.array([len(set(sentence)) + 1.0 for sentence in tokens])
-        weighted = self.tfidf.transform(self.counts.transform(tokens))
-        return diags(self.scale / np.sqrt(lengths)) @ weighted
+        return diags(self.scale / np.sqrt(lengths)) @ self.tfidf.transform(counts)
 
 
-def _fit_block(tokens: list[list[str]], analyzer: Any, min_df: int, weight: float) -> Block:
+def _fit_block(tokens: list[list[str]], analyzer: Any, min_df: int, weight: float) -> tuple[Block, Any]:
+    """A block fitted to the training sentences, and its matrix of them."""
     counts = CountVectorizer(analyzer=analyzer, min_df=min_df, dtype=np.float64)
     try:
         found = counts.fit_transform(tokens)
@@ -46,10 +50,10 @@ def _fit_block(tokens: list[list[str]], analyzer: Any, min_df: int, weight: floa
             f"no n-gram stands in {min_df} training texts: give more text or a smaller features.min_df"
         ) from None
     tfidf = TfidfTransformer(norm=None).fit(found)
-    unscaled = Block(counts, tfidf, 1.0).transform(tokens)
+    unscaled = Block(counts, tfidf, 1.0).weigh(found, tokens)
     norms = np.sqrt(np.asarray(unscaled.multiply(unscaled).sum(axis=1)).ravel())
-    typical = float(np.median(norms[norms > 0])) if (norms > 0).any() else 1.0
-    return Block(counts, tfidf, weight / typical)
+    scale = weight / float(np.median(norms[norms > 0])) if (norms > 0).any() else weight
+    return Block(counts, tfidf, scale), unscaled * scale
 
 
 def fit_pipeline(
@@ -68,20 +72,20 @@ def fit_pipeline(
     settings = NgramSettings(
         features.word_ngrams[1], features.char_ngrams, country_names() if features.countries else {}
     )
-    pattern, countries = token_pattern(settings.countries), dict(settings.countries)
-    tokens = [tokenize(t, pattern, countries, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
-    blocks = [_fit_block(tokens, lambda words: word_ngrams(words, settings.longest), features.min_df, 1.0)]
+    tokenizer = Tokenizer(settings.countries)
+    tokens = [tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
+    fitted_blocks = [_fit_block(tokens, lambda words: word_ngrams(words, settings.longest), features.min_df, 1.0)]
     if chars := settings.chars:
         analyzer = lambda words: [g for word in dict.fromkeys(words) for g in char_ngrams(word, *chars)]  # noqa: E731
-        blocks.append(_fit_block(tokens, analyzer, features.min_df, features.char_weight))
-    matrix = hstack([block.transform(tokens) for block in blocks]).tocsr()
+        fitted_blocks.append(_fit_block(tokens, analyzer, features.min_df, features.char_weight))
+    matrix = hstack([part for _, part in fitted_blocks]).tocsr()
     fitted = []
     for column in range(targets.shape[1]):
         target = targets[:, column]
         if target.all() or not target.any():
             raise InputError(f"label {column + 1} of {targets.shape[1]} has {int(target.sum())} of {len(target)} rows")
         fitted.append(_classifier(classifier, seed).fit(matrix, target, sample_weight=weights))
-    return settings, blocks, fitted
+    return settings, [block for block, _ in fitted_blocks], fitted
 
 
 def _classifier(settings: Classifier, seed: int) -> Any:

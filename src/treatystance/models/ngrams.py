@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["COUNTRY", "SELF", "char_ngrams", "country_names", "token_pattern", "tokenize", "word_ngrams"]
+__all__ = ["COUNTRY", "SELF", "Tokenizer", "char_ngrams", "country_names", "word_ngrams"]
 
 COUNTRY, SELF = "xcountry", "xself"
+_TOKEN = re.compile(r"\w+(?:'(?!s\b)\w+)?")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
 # Names that pycountry lacks: short forms, former names and former states that statements use.
@@ -45,22 +46,52 @@ def country_names() -> dict[str, str]:
     return names
 
 
-def token_pattern(countries: Iterable[str]) -> re.Pattern[str]:
-    """The pattern of a token: a country's name of several words, or a word with an inner apostrophe (but not 's)."""
-    several = sorted((re.escape(name) for name in countries if not name.isalpha()), key=lambda n: (-len(n), n))
-    return re.compile("|".join([*(rf"\b{name}\b" for name in several), r"\w+(?:'(?!s\b)\w+)?"]))
+class Tokenizer:
+    """Text → lower-case tokens; a country or people becomes `xcountry`, or `xself` where it is the speaker's own.
 
+    A token is a word with an inner apostrophe, but a final 's stands alone. Names of several words are one token.
 
-def tokenize(
-    text: str, pattern: re.Pattern[str], countries: dict[str, str], government: str | None = None
-) -> list[str]:
-    """Lower-case tokens; a country's name becomes `xcountry`, or `xself` where it is the speaker's own."""
-    tokens = pattern.findall(text.lower().translate(_QUOTES))
-    if not countries:
+    Args:
+        countries: lower-case names and their codes; empty to leave names as they are.
+    """
+
+    def __init__(self, countries: Mapping[str, str]) -> None:
+        self._single: dict[str, str] = {}
+        # By first word, the longest name first.
+        self._several: dict[str, list[tuple[list[str], str]]] = {}
+        for name, code in sorted(countries.items(), key=lambda item: (-len(item[0]), item[0])):
+            words = _TOKEN.findall(name.translate(_QUOTES))
+            if len(words) == 1:
+                self._single[words[0]] = code
+            elif words:
+                self._several.setdefault(words[0], []).append((words, code))
+
+    def __call__(self, text: str, government: str | None = None) -> list[str]:
+        """The tokens of a sentence said by `government`."""
+        tokens = _TOKEN.findall(text.lower().translate(_QUOTES))
+        # Most sentences hold no name: two set look-ups in C settle that.
+        if not self._several.keys().isdisjoint(tokens):
+            tokens = self._merged(tokens, government)
+        if not self._single.keys().isdisjoint(tokens):
+            single = self._single
+            tokens = [
+                token if token not in single else SELF if single[token] == government else COUNTRY for token in tokens
+            ]
         return tokens
-    return [
-        token if token not in countries else SELF if countries[token] == government else COUNTRY for token in tokens
-    ]
+
+    def _merged(self, tokens: list[str], government: str | None) -> list[str]:
+        merged = []
+        i = 0
+        while i < len(tokens):
+            for words, code in self._several.get(tokens[i], ()):
+                if tokens[i : i + len(words)] == words:
+                    merged.append(SELF if code == government else COUNTRY)
+                    i += len(words)
+                    break
+            else:
+                merged.append(tokens[i])
+                i += 1
+        return merged
 
 
 def word_ngrams(tokens: list[str], longest: int) -> list[str]:
