@@ -206,9 +206,7 @@ def test_every_character_is_in_a_sentence_but_white_space_and_list_markers(text:
     assert not plain[position:].strip()
 
 
-@given(
-    st.lists(st.sampled_from([text for text in RUNNING_TEXT.values() if "left open" not in text]), max_size=3)
-)
+@given(st.lists(st.sampled_from([text for text in RUNNING_TEXT.values() if "left open" not in text]), max_size=3))
 def test_a_blank_line_keeps_texts_apart(texts: list[str]) -> None:
     expected = [sentence for marked in texts for sentence in marked.split(" | ")]
     assert pieces("\n\n".join(texts).replace(" | ", " ")) == expected

@@ -9,7 +9,7 @@ from treatystance.calibration import Decisions
 from treatystance.models.base import Batch
 from treatystance.registry import load_reference
 from treatystance.segment import segment
-from treatystance.statement import LabelSet, Prediction, SentencePrediction, Statement
+from treatystance.statement import LabelSet, Prediction, SentencePrediction, Statement, speaker
 
 __all__ = ["Predictor"]
 
@@ -72,7 +72,7 @@ class Predictor:
             pieces = [statement.text[start:end] for start, end in places]
             texts += pieces
             previous += ([None, *pieces] if pieces else [])[: len(pieces)]
-            governments += [statement.government] * len(pieces)
+            governments += [speaker(statement.government, statement.kind)] * len(pieces)
         sentences = self._sentences(texts, [place for places in spans for place in places], previous, governments)
         predictions, first = [], 0
         for statement, places in zip(given, spans, strict=True):

@@ -36,6 +36,11 @@ def check_date(date: str) -> None:
         raise InputError(f"date must be ISO 8601, such as 2025-03-18, not {date!r}")
 
 
+def speaker(government: str | None, kind: str | None) -> str | None:
+    """The government in whose voice a text is written: none in a news report, which speaks of governments."""
+    return None if kind == "wire_report" else government
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSet:
     """The labels of a corpus, in their fixed order.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from treatystance.statement import LabelSet
+from treatystance.statement import LabelSet, speaker
 
 __all__ = ["Batch", "Floats", "Model", "Named"]
 
@@ -25,6 +25,8 @@ class Named(Protocol):
     def prev(self) -> str | None: ...  # noqa: D102
     @property
     def government(self) -> str | None: ...  # noqa: D102
+    @property
+    def kind(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Batch:
     def of(cls, sentences: Iterable[Named]) -> Batch:
         """The batch of these sentences, in order."""
         members = list(sentences)
-        return cls([m.text for m in members], [m.prev for m in members], [m.government for m in members])
+        return cls([m.text for m in members], [m.prev for m in members], [speaker(m.government, m.kind) for m in members])
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -1,0 +1,307 @@
+import ast
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import treatystance
+from treatystance.artifact import FORMAT_VERSION, Artifact, load_artifact, save_artifact
+from treatystance.calibration import DecisionRule
+from treatystance.errors import ArtifactError
+from treatystance.models.base import Batch
+from treatystance.models.linear import LinearModel, NgramSettings
+from treatystance.statement import LabelSet
+
+FILES = ("manifest.json", "ngrams.json", "vocabulary.txt", "weights.safetensors")
+TEXTS = ["We shall withdraw from the treaty.", "We remain bound by it.", "", "Zürich 平和", "We protect civilians."]
+
+
+def batch() -> Batch:
+    return Batch(TEXTS, [None] * len(TEXTS), ["POL"] * len(TEXTS))
+
+
+@pytest.fixture
+def folder(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small model that a test may spoil."""
+    return Path(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest and make its own hash right again, as somebody who knows the format could."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    change(manifest)
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    canonical = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    manifest["sha256"] = hashlib.sha256(canonical).hexdigest()
+    path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def refused(folder: Path, message: str = ".") -> None:
+    with pytest.raises(ArtifactError, match=message) as caught:
+        load_artifact(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_round_trip(tiny_artifact: Artifact, model_folder: Path) -> None:
+    again = load_artifact(model_folder)
+    assert (again.name, again.version, again.labels) == (
+        tiny_artifact.name,
+        tiny_artifact.version,
+        tiny_artifact.labels,
+    )
+    assert again.full_name == f"{tiny_artifact.name}/{tiny_artifact.version}"
+    assert again.decision == tiny_artifact.decision
+    assert again.provenance == json.loads(json.dumps(tiny_artifact.provenance))
+    before, after = tiny_artifact.model.logits(batch()), again.model.logits(batch())
+    assert np.ptp(before) > 0
+    np.testing.assert_array_equal(before, after)
+    for part in ("probabilities", "tags", "uncertain"):
+        np.testing.assert_array_equal(
+            getattr(tiny_artifact.decision.decide(before), part), getattr(again.decision.decide(after), part)
+        )
+
+
+def test_saving_twice_gives_the_same_bytes(tiny_artifact: Artifact, model_folder: Path, tmp_path: Path) -> None:
+    save_artifact(load_artifact(model_folder), tmp_path / "again")
+    assert sorted(p.name for p in model_folder.iterdir()) == sorted(FILES)
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (model_folder / name).read_bytes()
+
+
+def test_single_label_models_of_other_labels_round_trip(tmp_path: Path) -> None:
+    labels = LabelSet(("hawkish", "dovish"), exclusive=True)
+    weights = np.array([[2, -1], [-1, 2]], np.float32)
+    settings = NgramSettings(1, None, {})
+    model = LinearModel(
+        labels, settings, ["rise", "fall"], weights, [], np.zeros((0, 2), np.float32), np.zeros(2, np.float32)
+    )
+    decision = DecisionRule(True, *[(1.0, 1.0)] * 5)
+    save_artifact(Artifact("stance", "1", model, decision), tmp_path / "m")
+    again = load_artifact(tmp_path / "m")
+    assert again.labels == labels
+    decided = again.decision.decide(again.model.logits(Batch(["rise", "fall"], [None] * 2, [None] * 2)))
+    assert decided.tags.tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("change", ["flipped bit", "white space"])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("name", FILES)
+def test_one_byte_changed_in_any_file_is_refused(folder: Path, name: str, place: str, change: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    where = {"first": 0, "middle": len(content) // 2, "last": len(content) - 1}[place]
+    if change == "flipped bit":
+        content[where] ^= 1
+    else:
+        content[where] = 0x20 if content[where] != 0x20 else 0x0A
+    (folder / name).write_bytes(content)
+    refused(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 20, b"{", b"[]", b"null", b"[" * 200_000, b"\xff\xfe{"])
+@pytest.mark.parametrize("name", FILES)
+def test_other_content_in_any_file_is_refused(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    refused(folder)
+
+
+@pytest.mark.parametrize("how", ["shorter", "longer"])
+@pytest.mark.parametrize("name", FILES[1:])
+def test_another_length_is_refused(folder: Path, name: str, how: str) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] if how == "shorter" else content + b"\n")
+    refused(folder, "changed since it was written")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    refused(folder, "missing")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_a_file_s_place_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    refused(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_symbolic_link_is_refused(folder: Path, model_folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to(model_folder / name)
+    refused(folder)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "code.py", ".hidden", "extra/deep.txt", "manifest.json.bak"])
+def test_an_extra_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("x")
+    refused(folder, "no part of the model")
+
+
+def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for name, message in (("none", "no such model folder"), ("file", "no such model folder"), ("empty", "missing")):
+        refused(tmp_path / name, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": FORMAT_VERSION + 1}, "newer than this version reads"),
+        ({"format_version": 999}, "newer than this version reads"),
+        ({"format_version": 0}, "not known; train the model again"),
+        ({"format_version": "1"}, "not known"),
+        ({"format_version": None}, "not known"),
+        ({"format_version": [1]}, "not known"),
+        ({"kind": "forest"}, "family 'forest' is not known"),
+        ({"kind": ["linear"]}, "not known"),
+        ({"format": "somebody-else"}, "not a treatystance model"),
+        ({"files": {}}, "the manifest lists"),
+        ({"files": []}, "."),
+        ({"files": {name: "x" for name in FILES[1:]}}, "."),
+        ({"labels": ["intent_to_withdraw"]}, "."),
+        ({"labels": []}, "."),
+        ({"labels": ["a", "a", "b"]}, "."),
+        ({"labels": 3}, "."),
+        ({"decision": {}}, "decision rule is incomplete"),
+        ({"decision": None}, "decision rule is incomplete"),
+        ({"extra": float("nan")}, "."),
+        ({"extra": "\ud800"}, "."),
+    ],
+)
+def test_a_manifest_that_we_would_not_write_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
+    rewrite(folder, lambda manifest: manifest.update(change))
+    refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("format", "format_version", "kind", "name", "version"),
+        *("labels", "exclusive", "decision", "provenance", "files"),
+    ],
+)
+def test_a_manifest_without_a_key_is_refused(folder: Path, key: str) -> None:
+    rewrite(folder, lambda manifest: manifest.pop(key))
+    refused(folder)
+
+
+@pytest.mark.parametrize("part", ["slope", "offset", "threshold", "maybe_yes", "maybe_no"])
+@pytest.mark.parametrize("value", [[], [1.0, 1.0], [1.0, 1.0, "x"], None])
+def test_a_decision_rule_that_does_not_fit_is_refused(folder: Path, part: str, value: Any) -> None:
+    rewrite(folder, lambda manifest: manifest["decision"].update({part: value}))
+    refused(folder, "decision rule")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("vocabulary.txt", lambda content: content.replace(b"\n", b"", 1)),
+        ("vocabulary.txt", lambda content: content + b"\nmore"),
+        ("vocabulary.txt", lambda content: b"\xff" + content),
+        ("ngrams.json", lambda content: b"{}"),
+        ("ngrams.json", lambda content: b"[]"),
+        ("ngrams.json", lambda content: b'{"longest": 2, "chars": [3], "countries": {}}'),
+        ("weights.safetensors", lambda content: b"not tensors"),
+        ("weights.safetensors", lambda content: content[:-4]),
+    ],
+)
+def test_files_that_do_not_fit_together_are_refused(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    """The hashes are right here: somebody wrote the manifest for these very files."""
+    content = change((folder / name).read_bytes())
+    (folder / name).write_bytes(content)
+    facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    rewrite(folder, lambda manifest: manifest["files"].update({name: facts}))
+    refused(folder)
+
+
+def test_the_rewritten_manifest_itself_is_sound(folder: Path) -> None:
+    """Otherwise the tests above would show only that the hash is wrong."""
+    rewrite(folder, lambda manifest: manifest.update(name="renamed"))
+    assert load_artifact(folder).name == "renamed"
+
+
+def test_saving_needs_a_new_or_empty_folder(tiny_artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "keep.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ArtifactError, match="not empty"):
+        save_artifact(tiny_artifact, tmp_path / "full")
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["keep.txt"]
+    for place in ("file", "file/model"):
+        with pytest.raises(ArtifactError, match="cannot be written"):
+            save_artifact(tiny_artifact, tmp_path / place)
+    (tmp_path / "empty").mkdir()
+    save_artifact(tiny_artifact, tmp_path / "empty")
+    assert load_artifact(tmp_path / "empty").full_name == tiny_artifact.full_name
+
+
+def test_saving_over_a_model_is_refused(tiny_artifact: Artifact, folder: Path) -> None:
+    with pytest.raises(ArtifactError, match="not empty"):
+        save_artifact(replace(tiny_artifact, name="other"), folder)
+    assert load_artifact(folder).name == tiny_artifact.name
+
+
+BANNED_MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "jsonpickle", "runpy", "code"}
+BANNED_CALLS = {"eval", "exec", "compile", "__import__"}
+BANNED_ATTRIBUTES = {
+    *("joblib.load", "torch.load", "np.load", "numpy.load", "mlflow.pyfunc.load_model", "os.system", "os.popen"),
+    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load", "yaml.Loader"),
+    *("pd.read_pickle", "pandas.read_pickle", "builtins.eval", "builtins.exec"),
+}
+
+
+def dangers(source: str) -> list[str]:
+    """Ways in a source to run what a file holds."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.split(".")[0] in BANNED_MODULES]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [n for n in names if n.split(".")[0] in BANNED_MODULES or n in BANNED_ATTRIBUTES]
+        elif isinstance(node, ast.Name) and node.id in BANNED_CALLS:
+            found.append(node.id)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in BANNED_ATTRIBUTES:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell", "trust_remote_code"):
+            found.append(f"{node.arg}={ast.unparse(node.value)}")
+    return [danger for danger in found if not danger.endswith("=False")]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "def f():\n    from pickle import loads",
+        "import joblib\njoblib.load(p)",
+        "from joblib import load",
+        "torch.load(p)",
+        "eval(x)",
+        "yaml.load(x)",
+        "yaml.load(x, Loader=yaml.Loader)",
+        "run = exec",
+        "np.load(p, allow_pickle=True)",
+        "subprocess.run(x, shell=True)",
+    ],
+)
+def test_the_search_for_dangers_finds(source: str) -> None:
+    assert dangers(source)
+
+
+SOURCES = sorted(Path(treatystance.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_nothing_in_the_package_runs_what_a_file_holds(path: Path) -> None:
+    assert dangers(path.read_text("utf-8")) == []

@@ -1,0 +1,295 @@
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from treatystance import Predictor, __version__
+from treatystance.artifact import load_artifact
+from treatystance.config import LinearConfig, parse_config
+from treatystance.corpus import Corpus
+from treatystance.errors import ArtifactError, MissingExtraError, ModelReferenceError, TreatystanceError
+from treatystance.registry import load_reference, model_version, resolve, set_alias
+from treatystance.statement import DEFAULT_LABELS
+from treatystance.train import Trained, train
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+
+TEXTS = ["Ruritania has decided to leave the treaty. We protect civilians.", "We remain bound by the Convention."]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store after one training run."""
+
+    folder: Path
+    config: LinearConfig
+    trained: Trained
+    reference: str
+    run: Any
+
+    @property
+    def client(self) -> Any:
+        return mlflow.MlflowClient()
+
+
+def write_rows(corpus: Corpus, path: Path) -> None:
+    facts = ("id", "doc_id", "text", "prev", "next", "government", "year", "kind")
+    rows = [{**{f: getattr(row, f) for f in facts}, "labels": list(row.labels)} for row in corpus]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/store.db")
+        write_rows(tiny_corpus, folder / "data.jsonl")
+        config = parse_config(
+            {
+                "kind": "linear",
+                "name": "small",
+                "seed": 3,
+                "data": [{"path": "data.jsonl"}],
+                "split": {"kind": "grouped", "folds": 3, "inner_folds": 2},
+                "features": {"word_ngrams": [1, 1], "char_ngrams": [3, 4]},
+                "evaluation": {"resamples": 100},
+            }
+        )
+        trained, reference = train(config)
+        client = mlflow.MlflowClient()
+        run = client.get_run(client.get_model_version("small", "1").run_id)
+        yield Store(folder, config, trained, reference, run)
+
+
+def test_train_returns_the_registered_reference(store: Store) -> None:
+    assert store.reference == "models:/small/1"
+    assert model_version(store.reference) == ("small", "1")
+    assert model_version("models:/small@latest_trained") == ("small", "1")
+
+
+def test_parameters(store: Store) -> None:
+    parameters = store.run.data.params
+    expected = {
+        "name": "small",
+        "seed": "3",
+        "classifier.c": "10.0",
+        "split.folds": "3",
+        "data.0.path": "data.jsonl",
+        "features.char_ngrams": "[3, 4]",
+        **{key: str(value) for key, value in store.trained.artifact.model.describe().items()},
+    }
+    assert {key: parameters.get(key) for key in expected} == expected
+
+
+def test_metrics_are_those_of_the_report(store: Store) -> None:
+    metrics, report = store.run.data.metrics, store.trained.validation.report
+    assert metrics["macro_f1"] == report.macro_f1
+    assert (metrics["macro_f1_low"], metrics["macro_f1_high"]) == report.macro_f1_ci
+    assert metrics["rows"] == report.n
+    for name in DEFAULT_LABELS:
+        for part in ("precision", "recall", "f1", "average_precision", "support"):
+            assert metrics[f"{name}.{part}"] == getattr(report.per_label[name], part)
+
+
+def test_metrics_of_each_fold_are_steps(store: Store) -> None:
+    history = store.client.get_metric_history(store.run.info.run_id, "fold_macro_f1")
+    found = {metric.step: metric.value for metric in history}
+    reports = store.trained.validation.fold_reports
+    assert len(reports) == 3
+    assert found == {step: report.macro_f1 for step, report in enumerate(reports)}
+
+
+def test_the_dataset_and_its_full_hash(store: Store) -> None:
+    corpus = store.trained.corpus
+    (given,) = store.run.inputs.dataset_inputs
+    assert {tag.value for tag in given.tags} == {"training"}
+    assert given.dataset.name == "corpus"
+    assert corpus.sha256.startswith(given.dataset.digest)
+    assert json.loads(given.dataset.source)["tags"]["sha256"] == corpus.sha256
+    assert store.run.data.tags["dataset_sha256"] == corpus.sha256
+    assert len(corpus.sha256) == 64
+
+
+def test_tags_say_where_the_model_came_from(store: Store) -> None:
+    tags = store.run.data.tags
+    assert tags["config_sha256"] == store.config.sha256
+    assert tags["codebook_sha256"] == store.trained.corpus.codebook_sha256
+    assert tags["version_treatystance"] == __version__
+    assert tags["git_commit"]
+    provenance = load_reference(store.reference).provenance
+    assert {key: provenance[key] for key in ("config_sha256", "lock_sha256", "git_commit")} == {
+        key: tags[key] for key in ("config_sha256", "lock_sha256", "git_commit")
+    }
+
+
+def test_texts_and_pictures(store: Store, tmp_path: Path) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=store.run.info.run_id, dst_path=str(tmp_path)))
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"report.json", "out_of_fold.jsonl", "environment.txt", "confusion.png", "precision_recall.png"}
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    assert report == json.loads(json.dumps(store.trained.validation.report.to_dict()))
+    for name in ("confusion.png", "precision_recall.png"):
+        content = (folder / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5000
+    assert f"treatystance=={__version__}" in (folder / "environment.txt").read_text("utf-8").splitlines()
+    lines = [json.loads(line) for line in (folder / "out_of_fold.jsonl").read_text("utf-8").splitlines()]
+    assert len(lines) == len(store.trained.corpus)
+    assert {row.id for row in store.trained.corpus} == {line["id"] for line in lines}
+    assert "text" not in lines[0]
+
+
+def test_the_model_has_a_signature_and_an_example(store: Store) -> None:
+    info = mlflow.models.get_model_info(store.reference)
+    inputs, outputs = info.signature.inputs, info.signature.outputs
+    assert inputs.required_input_names() == ["text"]
+    assert inputs.optional_input_names() == ["id", "government", "date", "kind"]
+    scores, tags = ([f"{kind}_{name}" for name in DEFAULT_LABELS] for kind in ("score", "tag"))
+    assert outputs.input_names() == ["id", *scores, *tags, "uncertain", "model"]
+    model = mlflow.pyfunc.load_model(store.reference)
+    example = model.input_example
+    assert list(example.columns) == ["text"]
+    assert list(model.predict(example).columns) == outputs.input_names()
+
+
+def test_nothing_logged_is_a_pickle(store: Store) -> None:
+    """No name that says so, and no file whose first byte starts a binary pickle."""
+    logged = [path for path in store.folder.rglob("*") if path.is_file() and "artifacts" in path.parts]
+    assert {"manifest.json", "MLmodel"} <= {path.name for path in logged}
+    for path in logged:
+        assert path.suffix not in (".pkl", ".pickle", ".joblib", ".pt", ".bin", ".dill"), path
+        assert not path.read_bytes().startswith(b"\x80"), path
+    for path in logged:
+        if path.name == "MLmodel":
+            assert "loader_module: treatystance.pyfunc" in path.read_text("utf-8")
+
+
+def test_everything_lies_in_the_store(store: Store) -> None:
+    assert {path.name for path in store.folder.iterdir()} == {"data.jsonl", "store.db", "mlruns"}
+
+
+def test_every_form_of_reference_leads_to_the_same_model(store: Store) -> None:
+    set_alias("small", "chosen", "1", {"why": "a test"})
+    tag = store.client.get_model_version("small", "1").tags["why"]
+    assert tag == "a test"
+    wanted = Predictor(store.trained.artifact).predict(TEXTS)
+    assert any(prediction.tags for prediction in wanted)
+    run_id = store.run.info.run_id
+    for reference in ("models:/small/1", "models:/small@chosen", f"runs:/{run_id}/model", str(resolve("models:/small/1"))):
+        assert Predictor.load(reference).predict(TEXTS) == wanted
+
+
+def test_retraining_gives_a_new_version_with_the_same_scores(store: Store) -> None:
+    trained, reference = train(store.config)
+    assert reference == "models:/small/2"
+    assert model_version("models:/small@latest_trained") == ("small", "2")
+    np.testing.assert_array_equal(trained.validation.logits, store.trained.validation.logits)
+    assert trained.artifact.full_name == store.trained.artifact.full_name
+    assert Predictor.load(reference).predict(TEXTS) == Predictor.load("models:/small/1").predict(TEXTS)
+
+
+UNKNOWN = [
+    "models:/none/1",
+    "models:/small/99",
+    "models:/small/one",
+    "models:/small@none",
+    "models:/none@champion",
+    "models:/small",
+    "models:/",
+    "runs:/0123456789abcdef0123456789abcdef/model",
+    "runs:/",
+    "no-such-folder",
+    "",
+]
+
+
+@pytest.mark.parametrize("reference", UNKNOWN)
+def test_an_unknown_reference_is_told_in_one_line(store: Store, reference: str) -> None:
+    with pytest.raises(ModelReferenceError) as caught:
+        resolve(reference)
+    assert repr(reference) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_an_unknown_path_in_a_known_run(store: Store) -> None:
+    with pytest.raises(ModelReferenceError):
+        resolve(f"runs:/{store.run.info.run_id}/none")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_logged_model_of_somebody_else_is_refused_unread(store: Store) -> None:
+    class Echo(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        def predict(self, model_input: list[str]) -> list[str]:
+            return model_input
+
+    with mlflow.start_run() as run:
+        mlflow.pyfunc.log_model(name="model", python_model=Echo(), registered_model_name="echo")
+        mlflow.log_text("x", "notes/a.txt")
+    for reference in ("models:/echo/1", f"runs:/{run.info.run_id}/model", f"runs:/{run.info.run_id}/notes"):
+        with pytest.raises(ModelReferenceError, match="not one of treatystance"):
+            resolve(reference)
+
+
+def test_a_registered_model_that_was_changed_is_refused(store: Store) -> None:
+    folder = resolve("models:/small/1")
+    content = (folder / "vocabulary.txt").read_bytes()
+    try:
+        (folder / "vocabulary.txt").write_bytes(content[:-1] + b"!")
+        with pytest.raises(ArtifactError, match="changed since it was written"):
+            load_reference("models:/small/1")
+    finally:
+        (folder / "vocabulary.txt").write_bytes(content)
+    assert load_reference("models:/small/1").name == "small"
+
+
+@pytest.mark.parametrize("reference", ["models:/small/1", "models:/small@champion", "runs:/0123456789abcdef/model"])
+def test_a_look_up_without_a_store_creates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ModelReferenceError, match=r"no mlflow\.db in this folder"):
+        resolve(reference)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///broken.db", "sqlite:///folder", "nonsense://store", "file:///tmp/none", "not a uri"]
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    (tmp_path / "broken.db").write_bytes(b"this is no database at all" * 100)
+    (tmp_path / "folder").mkdir()
+    for look_up in (resolve, model_version):
+        with pytest.raises(TreatystanceError) as caught:
+            look_up("models:/small/1")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["minilm", "minilm-cascade"])
+def test_a_packaged_model_without_its_package_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.setattr("treatystance.registry.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'treatystance\[encoder\]'"):
+        resolve(reference)
+
+
+def test_bundled_and_folders_need_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert load_artifact(resolve("bundled")).name
+    assert resolve(str(model_folder)) == model_folder
+    assert list(tmp_path.iterdir()) == []
