@@ -76,13 +76,14 @@ def test_saving_twice_gives_the_same_bytes(tiny_artifact: Artifact, model_folder
         assert (tmp_path / "again" / name).read_bytes() == (model_folder / name).read_bytes()
 
 
-def test_single_label_models_of_other_labels_round_trip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chars", [["ris", "all"], []])
+def test_models_of_other_labels_and_settings_round_trip(tmp_path: Path, chars: list[str]) -> None:
     labels = LabelSet(("hawkish", "dovish"), exclusive=True)
     weights = np.array([[2, -1], [-1, 2]], np.float32)
-    settings = NgramSettings(1, None, {})
-    model = LinearModel(
-        labels, settings, ["rise", "fall"], weights, [], np.zeros((0, 2), np.float32), np.zeros(2, np.float32)
-    )
+    settings = NgramSettings(1, (3, 3) if chars else None, {})
+    char_weights = np.zeros((len(chars), 2), np.float32)
+    bias = np.zeros(2, np.float32)
+    model = LinearModel(labels, settings, ["rise", "fall"], weights, chars, char_weights, bias)
     decision = DecisionRule(True, *[(1.0, 1.0)] * 5)
     save_artifact(Artifact("stance", "1", model, decision), tmp_path / "m")
     again = load_artifact(tmp_path / "m")
@@ -168,7 +169,7 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
         ({"format": "somebody-else"}, "not a treatystance model"),
         ({"files": {}}, "the manifest lists"),
         ({"files": []}, "."),
-        ({"files": {name: "x" for name in FILES[1:]}}, "."),
+        ({"files": dict.fromkeys(FILES[1:], "x")}, "."),
         ({"labels": ["intent_to_withdraw"]}, "."),
         ({"labels": []}, "."),
         ({"labels": ["a", "a", "b"]}, "."),

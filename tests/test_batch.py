@@ -120,6 +120,34 @@ def test_offsets_lead_back_to_the_text(tmp_path: Path, model_folder: Path, targe
         assert TEXTS[int(row["id"]) - 1][row["start"] : row["end"]] == row["text"]
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_government_that_is_unknown_or_malformed_does_not_end_the_run(
+    tmp_path: Path, model_folder: Path, predictor: Predictor, ending: str
+) -> None:
+    """An empty cell means unknown; a row with a malformed code may be scored or rejected; the others come through."""
+    text = "Poland has decided to withdraw from the Convention."
+    codes = ["POL", "", "Poland", "FIN"]
+    out = tmp_path / "out.jsonl"
+    source = write(
+        tmp_path / f"in{ending}", [{"id": code or "none", "text": text, "government": code} for code in codes]
+    )
+    done = score(source, out, model_folder)
+    assert done.rows_in == 4
+    found = {row["id"]: [row[name] for name in SCORES] for row in read(out)}
+    assert set(found) >= {"POL", "none", "FIN"}
+    wanted = predictor.predict([Statement(text, government=code or None) for code in ("POL", "", "FIN")])
+    for row_id, prediction in zip(("POL", "none", "FIN"), wanted, strict=True):
+        assert found[row_id] == pytest.approx(list(prediction.scores.values()), rel=1e-6)
+    assert found["POL"] != found["none"]
+
+
+def test_a_news_report_is_read_as_one_here_too(tmp_path: Path, model_folder: Path, predictor: Predictor) -> None:
+    texts = [f"Poland will withdraw from the treaty{end}" for end in (", its minister said.", ", and we with it.")]
+    score(write(tmp_path / "in.jsonl", [{"text": text} for text in texts]), tmp_path / "out.jsonl", model_folder)
+    wanted = expected(predictor, [Statement(t, id=str(i)) for i, t in enumerate(texts, 1)], "statement")
+    assert_same(read(tmp_path / "out.jsonl"), wanted)
+
+
 def test_parquet_types(tmp_path: Path, model_folder: Path) -> None:
     source = write(tmp_path / "in.jsonl", [{"text": TEXTS[0]}])
     score(source, tmp_path / "out.parquet", model_folder, "sentence")
@@ -202,9 +230,7 @@ def test_nothing_to_score_still_gives_a_file_with_columns(
 
 @pytest.mark.parametrize("line", ['{"text": "We leave \\ud800."}', '{"text": null, "note": "\\ud800"}'])
 @pytest.mark.parametrize("unit", COLUMNS)
-def test_half_a_surrogate_pair_does_not_end_the_run(
-    tmp_path: Path, model_folder: Path, line: str, unit: Unit
-) -> None:
+def test_half_a_surrogate_pair_does_not_end_the_run(tmp_path: Path, model_folder: Path, line: str, unit: Unit) -> None:
     """JSON can spell what UTF-8 cannot: the row may be scored or rejected, but the others must come through."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
     source.write_text(line + '\n{"text": "We stay.", "id": "sound"}\n')
@@ -391,13 +417,13 @@ def test_bad_output_places(tmp_path: Path, model_folder: Path, target: str, mess
     (tmp_path / "file").touch()
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "taken.csv.rejects.jsonl").mkdir()
-    before = {p for p in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     if not message:  # folders that are missing are made
         assert score(source, tmp_path / target, model_folder).rows_out == 1
         return
     with pytest.raises(InputError, match=message):
         score(source, tmp_path / target, model_folder)
-    assert {p for p in tmp_path.rglob("*")} == before
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_bad_inputs(tmp_path: Path, model_folder: Path) -> None:
@@ -409,3 +435,12 @@ def test_bad_inputs(tmp_path: Path, model_folder: Path) -> None:
     with pytest.raises(ModelReferenceError):
         score(tmp_path / "in.txt", tmp_path / "out.csv", tmp_path / "no-model")
     assert [p.name for p in tmp_path.iterdir()] == ["in.txt"]
+
+
+@pytest.mark.parametrize(("source", "target"), [("in/a.jsonl", "in/a.jsonl"), ("in", "in"), ("in", "in/../in/a.jsonl")])
+def test_the_input_is_never_overwritten(tmp_path: Path, model_folder: Path, source: str, target: str) -> None:
+    path = write(tmp_path / "in" / "a.jsonl", [{"text": "We leave."}, {"text": None}])
+    before = path.read_bytes()
+    with pytest.raises(InputError):
+        score(tmp_path / source, tmp_path / target, model_folder)
+    assert path.read_bytes() == before

@@ -28,6 +28,15 @@ def test_platt_recovers_slope_and_offset() -> None:
     assert rule.offset == pytest.approx(OFFSET, abs=0.06)
 
 
+@pytest.mark.parametrize(("positives", "negatives"), [(8, 2), (8, 0), (0, 3)])
+def test_platt_aims_at_smoothed_targets(positives: int, negatives: int) -> None:
+    # Scores that tell nothing: the probability is the mean of (n+ + 1) / (n+ + 2) and 1 / (n- + 2) over the rows.
+    rows = positives + negatives
+    rule = fit_decision_rule(np.zeros((rows, 1)), np.arange(rows)[:, None] < positives, np.ones(rows))
+    wanted = (positives * (positives + 1) / (positives + 2) + negatives / (negatives + 2)) / rows
+    assert rule.probabilities(np.zeros((1, 1)))[0, 0] == pytest.approx(wanted, abs=1e-4)
+
+
 def test_probabilities_are_monotone_also_where_scores_mislead() -> None:
     logits, targets = simulated(400, 1)
     rule = fit_decision_rule(np.column_stack([logits[:, 0], -logits[:, 1]]), targets, np.ones(400))
@@ -114,7 +123,7 @@ def test_threshold_without_positive_rows_is_a_half() -> None:
 @pytest.mark.parametrize("error_rate", [0.05, 0.1, 0.3])
 def test_conformal_coverage_of_positives_and_negatives_apart(error_rate: float) -> None:
     excluded_yes, excluded_no = [], []
-    for seed in range(60):
+    for seed in range(40):
         logits, targets = simulated(600, 100 + seed)
         rule = fit_decision_rule(logits[:300], targets[:300], np.ones(300), error_rate=error_rate)
         p = rule.probabilities(logits[300:])
@@ -123,8 +132,8 @@ def test_conformal_coverage_of_positives_and_negatives_apart(error_rate: float) 
             excluded_yes.append(np.mean(p[fresh[:, k], k] < rule.maybe_yes[k]))
             excluded_no.append(np.mean(p[~fresh[:, k], k] > rule.maybe_no[k]))
     # Exchangeable rows: the expected error is at most the nominal rate, and little below it.
-    assert np.mean(excluded_yes) == pytest.approx(error_rate, abs=0.015)
-    assert np.mean(excluded_no) == pytest.approx(error_rate, abs=0.015)
+    assert np.mean(excluded_yes) == pytest.approx(error_rate, abs=0.02)
+    assert np.mean(excluded_no) == pytest.approx(error_rate, abs=0.02)
 
 
 @pytest.mark.parametrize(("few", "excludes"), [(8, False), (9, True)])

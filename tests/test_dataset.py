@@ -15,12 +15,29 @@ from treatystance.statement import LabelSet
 LABELS = LabelSet(("out", "in"))
 CORPUS = Corpus(
     (
-        Row("1", "d", "We “stay”.", ("in", "out"), 3, "a", "b", "POL", ("LVA",), 1999, "speech", "t", "en", "p", "", 0.3),
+        Row(
+            id="1",
+            doc_id="d",
+            text="We “stay”.",
+            labels=("in", "out"),
+            position=3,
+            prev="a",
+            next="b",
+            government="POL",
+            co_governments=("LVA",),
+            year=1999,
+            kind="speech",
+            treaty="t",
+            language="en",
+            phenomenon="p",
+            origin="o",
+            weight=0.3,
+        ),
         Row("2", "d", "We go.", evaluate=False),
     ),
     LABELS,
     "0" * 64,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(autouse=True)

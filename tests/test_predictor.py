@@ -43,7 +43,8 @@ def test_order_and_fields(predictor: Predictor, tiny_artifact: Artifact) -> None
         assert tuple(prediction.scores) == DEFAULT_LABELS
         assert prediction.model == f"{tiny_artifact.name}/{tiny_artifact.version}"
         assert set(prediction.uncertain) <= set(DEFAULT_LABELS)
-        for part in (prediction, *prediction.sentences):
+        parts: list[Prediction | SentencePrediction] = [prediction, *prediction.sentences]
+        for part in parts:
             assert all(0 <= score <= 1 and isinstance(score, float) for score in part.scores.values())
             assert list(part.tags) == [name for name in DEFAULT_LABELS if name in part.tags]
 
@@ -71,7 +72,8 @@ def test_a_statement_is_the_maximum_and_union_of_its_sentences(predictor: Predic
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "\u00a0\t"])
 def test_a_statement_without_sentences(predictor: Predictor, text: str) -> None:
     (prediction,) = predictor.predict([text])
-    assert prediction.sentences == prediction.tags == prediction.uncertain == ()
+    assert prediction.sentences == ()
+    assert prediction.tags == prediction.uncertain == ()
     assert prediction.scores == dict.fromkeys(DEFAULT_LABELS, 0.0)
 
 
@@ -143,16 +145,29 @@ def test_the_speaking_government_is_told_from_others(predictor: Predictor) -> No
     assert [s.scores for s in known] == [own.scores, unknown.scores]
 
 
-def test_a_news_report_speaks_in_no_government_s_voice(predictor: Predictor) -> None:
+def test_a_news_report_conveys_the_position_of_any_government(predictor: Predictor) -> None:
     text = "Poland has decided to withdraw from the Convention."
-    report, speech, unknown = predictor.predict(
+    report, foreign, own, unknown = predictor.predict(
         [
-            Statement(text, government="POL", kind="wire_report"),
+            Statement(text, kind="wire_report"),
+            Statement(text, government="FIN", kind="wire_report"),
             Statement(text, government="POL", kind="speech"),
-            Statement(text),
+            Statement(text, kind="speech"),
         ]
     )
-    assert report.scores == unknown.scores != speech.scores
+    assert report.scores == foreign.scores == own.scores
+    assert report.scores != unknown.scores
+
+
+@pytest.mark.parametrize("other", ["The US and Poland", "Poland"])
+def test_a_text_of_unknown_kind_that_reports_is_read_as_a_report(predictor: Predictor, other: str) -> None:
+    """The country "US" is not the word "us"."""
+    text = f"{other} will withdraw from the Convention, the minister said."
+    unknown, report, speech = predictor.predict(
+        [text, Statement(text, kind="wire_report"), Statement(text, kind="speech")]
+    )
+    assert unknown.scores == report.scores
+    assert unknown.scores != speech.scores
 
 
 def test_the_company_of_others_does_not_change_a_score(predictor: Predictor) -> None:

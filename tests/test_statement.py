@@ -50,9 +50,9 @@ def test_statement_refuses(facts: dict[str, Any], reason: str) -> None:
         Statement(**{"text": "We stay."} | facts)
 
 
-def test_a_news_report_has_no_speaker() -> None:
+def test_a_news_report_does_not_speak_for_one_government() -> None:
     assert speaker("POL", "speech") == speaker("POL", None) == "POL"
-    assert speaker("POL", "wire_report") is None
+    assert speaker("POL", "wire_report") != "POL"
     assert speaker(None, "speech") is None
 
 

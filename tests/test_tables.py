@@ -11,6 +11,7 @@ import pytest
 from treatystance.errors import InputError
 from treatystance.tables import Columns, Reject, count_rows, open_writer, read_chunks
 
+PLAIN = Columns()
 NAMED = Columns(text="body", id="key", id_required=True, government="who")
 
 
@@ -18,7 +19,7 @@ def lines(*records: Any) -> bytes:
     return b"".join(r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in records)
 
 
-def read(path: Path, columns: Columns = Columns()) -> tuple[list[tuple[str, str, str | None]], list[Reject]]:
+def read(path: Path, columns: Columns = PLAIN) -> tuple[list[tuple[str, str, str | None]], list[Reject]]:
     chunks = list(read_chunks(path, columns))
     rows = [row for c in chunks for row in zip(c.ids, c.texts, c.governments, strict=True)]
     return rows, [reject for c in chunks for reject in c.rejects]
@@ -119,8 +120,8 @@ WRITE: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {".jsonl": _jso
     ("names", "columns", "expected"),
     [
         (("body", "key", "who"), NAMED, [("k1", "One.", "POL"), ("k2", 'Two,\n"2"', "FIN")]),
-        (("text", "id", "government"), Columns(), [("k1", "One.", "POL"), ("k2", 'Two,\n"2"', "FIN")]),
-        (("text", "key", "who"), Columns(), [("1", "One.", None), ("2", 'Two,\n"2"', None)]),
+        (("text", "id", "government"), PLAIN, [("k1", "One.", "POL"), ("k2", 'Two,\n"2"', "FIN")]),
+        (("text", "key", "who"), PLAIN, [("1", "One.", None), ("2", 'Two,\n"2"', None)]),
     ],
 )
 def test_columns_by_name(
@@ -160,7 +161,7 @@ def test_byte_order_marks_blank_lines_and_line_ends(tmp_path: Path, name: str, c
 def test_chunks_are_bounded_by_rows_and_lose_none(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"in{ending}"
     WRITE[ending](path, [{"text": "" if i % 3 == 0 else f"Point {i}."} for i in range(1100)])
-    chunks = list(read_chunks(path, Columns()))
+    chunks = list(read_chunks(path, PLAIN))
     assert [chunk.rows for chunk in chunks] == [512, 512, 76]
     assert sum(len(chunk.rejects) for chunk in chunks) == 367
 
@@ -169,7 +170,7 @@ def test_chunks_are_bounded_by_rows_and_lose_none(tmp_path: Path, ending: str) -
 def test_chunks_are_bounded_by_characters(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"in{ending}"
     WRITE[ending](path, [{"text": "x" * 1_500_000} for _ in range(4)])
-    assert [chunk.rows for chunk in read_chunks(path, Columns())] == [3, 1]
+    assert [chunk.rows for chunk in read_chunks(path, PLAIN)] == [3, 1]
 
 
 def test_a_csv_field_may_be_long(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from treatystance.models.base import Batch
 from treatystance.predictor import Predictor
 from treatystance.registry import resolve
 from treatystance.segment import segment
-from treatystance.statement import LabelSet
+from treatystance.statement import LabelSet, Statement
 from treatystance.tables import ENDINGS, Chunk, Columns, count_rows, open_writer, read_chunks
 
 if TYPE_CHECKING:
@@ -216,7 +216,8 @@ def score_texts(
     first = np.concatenate([[0], np.cumsum(counts)])[:-1]
     for place in first[counts > 0]:
         previous[place] = None
-    known = [government for government, count in zip(governments, counts, strict=True) for _ in range(count)]
+    speakers = [predictor.speaker(Statement(t, government=g)) for t, g in zip(texts, governments, strict=True)]
+    known = [speaker for speaker, count in zip(speakers, counts, strict=True) for _ in range(count)]
     decided = predictor.decide(Batch(pieces, previous, known))
     scores, tags, uncertain = decided.probabilities, decided.tags, decided.uncertain
     values: list[Any]

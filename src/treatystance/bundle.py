@@ -32,7 +32,7 @@ def build(config: LinearConfig) -> Trained:
         update={"data": tuple(source.model_copy(update={"optional": False}) for source in config.data)}
     )
     corpus = load_data(required)
-    return fit(config, corpus, __version__, lambda message: print(message, file=sys.stderr))  # noqa: T201
+    return fit(config, corpus, __version__, lambda message: print(message, file=sys.stderr))
 
 
 def main() -> None:

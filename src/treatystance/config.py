@@ -68,7 +68,8 @@ class Features(_Frozen):
 
     `word_ngrams` and `char_ngrams` give the shortest and longest n-gram (`char_ngrams: null` for none; they stay
     within a word); an n-gram is kept when `min_df` training texts hold it; `char_weight` scales the character block;
-    `countries` replaces the names of countries by one token, and the speaker's own by another.
+    `countries` replaces the names of countries by the token xcountry, and the speaker's own by xself; `anchors` names
+    classes of words, and has every other word counted also by the side of them on which it stands.
     """
 
     word_ngrams: tuple[Count, Count] = (1, 2)
@@ -76,6 +77,7 @@ class Features(_Frozen):
     min_df: Count = 2
     char_weight: Annotated[float, Field(gt=0)] = 1.0
     countries: bool = True
+    anchors: dict[Annotated[str, Field(pattern=r"^[a-z]+$")], tuple[str, ...]] = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> Features:

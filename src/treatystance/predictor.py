@@ -9,7 +9,7 @@ from treatystance.calibration import Decisions
 from treatystance.models.base import Batch
 from treatystance.registry import load_reference
 from treatystance.segment import segment
-from treatystance.statement import LabelSet, Prediction, SentencePrediction, Statement, speaker
+from treatystance.statement import LabelSet, Prediction, SentencePrediction, Statement, reads_like_report, speaker
 
 __all__ = ["Predictor"]
 
@@ -72,7 +72,7 @@ class Predictor:
             pieces = [statement.text[start:end] for start, end in places]
             texts += pieces
             previous += ([None, *pieces] if pieces else [])[: len(pieces)]
-            governments += [speaker(statement.government, statement.kind)] * len(pieces)
+            governments += [self.speaker(statement)] * len(pieces)
         sentences = self._sentences(texts, [place for places in spans for place in places], previous, governments)
         predictions, first = [], 0
         for statement, places in zip(given, spans, strict=True):
@@ -90,6 +90,13 @@ class Predictor:
         places = [(0, len(text)) for text in sentences]
         nothing: list[str | None] = [None] * len(sentences)
         return self._sentences(list(sentences), places, nothing, known)
+
+    @staticmethod
+    def speaker(statement: Statement) -> str | None:
+        """Whose voice the model should assume; a text of unknown kind and government may turn out to be a report."""
+        known = statement.government or statement.kind
+        kind = "wire_report" if not known and reads_like_report(statement.text) else statement.kind
+        return speaker(statement.government, kind)
 
     def _sentences(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from treatystance.errors import InputError
 
@@ -18,9 +18,14 @@ _ISO3 = re.compile(r"[A-Z]{3}|EU")
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
+def is_government(code: object) -> TypeGuard[str]:
+    """Whether `code` looks like an ISO 3166 alpha-3 code ("POL")."""
+    return isinstance(code, str) and bool(_ISO3.fullmatch(code))
+
+
 def check_government(code: str) -> None:
     """Raise InputError unless `code` looks like an ISO 3166 alpha-3 code ("POL")."""
-    if not _ISO3.fullmatch(code):
+    if not is_government(code):
         raise InputError(f"government must be an ISO 3166 alpha-3 code such as POL, not {code!r}")
 
 
@@ -36,9 +41,21 @@ def check_date(date: str) -> None:
         raise InputError(f"date must be ISO 8601, such as 2025-03-18, not {date!r}")
 
 
+ANY_GOVERNMENT = "*"
+_FIRST_PERSON = re.compile(r"\b(?:we|our|ours|us|my|I)\b", re.IGNORECASE)
+_REPORTED = re.compile(r"\b(?:said|says|told|announced|according to)\b", re.IGNORECASE)
+_QUOTED = re.compile(r"[\"“][^\"“”]{0,600}[\"”]")
+
+
 def speaker(government: str | None, kind: str | None) -> str | None:
-    """The government in whose voice a text is written: none in a news report, which speaks of governments."""
-    return None if kind == "wire_report" else government
+    """Whose own name counts as the speaker's: in a news report, that of any government whose position it conveys."""
+    return ANY_GOVERNMENT if kind == "wire_report" else government
+
+
+def reads_like_report(text: str) -> bool:
+    """Whether a text of unknown kind is a news report: it tells what was said, and nobody says we."""
+    head = text[:20_000]
+    return bool(_REPORTED.search(head)) and not _FIRST_PERSON.search(_QUOTED.sub(" ", head))
 
 
 @dataclass(frozen=True, slots=True)

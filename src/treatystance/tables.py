@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from treatystance.errors import InputError
+from treatystance.statement import is_government
 
 __all__ = ["ENDINGS", "Chunk", "Columns", "Reject", "TableWriter", "count_rows", "open_writer", "read_chunks"]
 
@@ -70,7 +71,7 @@ class Chunk:
             government = record.get(columns.government)
             self.ids.append(str(row_id) if row_id is not None else str(number))
             self.texts.append(text)
-            self.governments.append(government if isinstance(government, str) else None)
+            self.governments.append(government if is_government(government) else None)
             self.chars += len(text)
             return
         self.rejects.append(Reject(number, record, reason))

@@ -83,7 +83,7 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
     if faults:
         raise CorpusError(faults)
     if rows and not any(row.evaluate for row in rows):
-        say("no source to evaluate on is at hand: cross-validating on the training text, which flatters the model")
+        say("no real text is at hand to test on: cross-validating on the composed text, which says little about real statements")
         rows = [replace(row, evaluate=True) for row in rows]
     labels = config.label_set or infer_labels((label for row in rows for label in row.labels), config.exclusive)
     return Corpus(tuple(rows), labels, codebook_sha256())

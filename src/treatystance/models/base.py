@@ -31,7 +31,10 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sentences as columns of equal length: texts, the sentences before them, the speaking governments."""
+    """Sentences as columns of equal length: texts, the sentences before them, the speaking governments.
+
+    A government of "*" stands for a news report, in which any government may be the one whose stance is told.
+    """
 
     texts: Sequence[str]
     previous: Sequence[str | None]
@@ -41,7 +44,8 @@ class Batch:
     def of(cls, sentences: Iterable[Named]) -> Batch:
         """The batch of these sentences, in order."""
         members = list(sentences)
-        return cls([m.text for m in members], [m.prev for m in members], [speaker(m.government, m.kind) for m in members])
+        speakers = [speaker(member.government, member.kind) for member in members]
+        return cls([member.text for member in members], [member.prev for member in members], speakers)
 
     def __len__(self) -> int:
         return len(self.texts)

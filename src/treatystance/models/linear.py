@@ -1,19 +1,20 @@
-"""The linear family at scoring time: a table of n-gram weights and a loop over numpy arrays. No scikit-learn here.
+"""The linear family at scoring time: tables of n-gram weights and a loop over numpy arrays. No scikit-learn here.
 
 A sentence's logit for a label is
 
-    bias + (sum of the weights of its word n-grams and of its words' character n-grams) / sqrt(distinct words + 1)
+    bias + (sum of the weights of its features) / sqrt(number of distinct words + 1)
 
-where a word counts once.
-Character n-grams stay within a word, so what they add is a property of the word: it is summed once per distinct word
-and looked up afterwards, the way fastText sums subwords (Bojanowski et al. 2017). `linear_fit` learns the weights.
+where the features are its distinct words, their character n-grams, its longer word n-grams, and its distinct words by
+the side of each anchor on which they stand. Character n-grams stay within a word, so what they add is a property of the
+word: summed once per distinct word and looked up afterwards, the way fastText sums subwords (Bojanowski et al. 2017).
+`linear_fit` learns the weights.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -27,49 +28,33 @@ from treatystance.statement import LabelSet
 
 __all__ = ["LinearModel", "NgramSettings"]
 
-_UNKNOWN = -1
-_MAX_CACHED_WORDS = 400_000
-_CHUNK = 4096
-_BASE = 1 << 32
 Ids = npt.NDArray[np.int64]
+_MAX_WORDS = 400_000  # words remembered before the table is begun anew
+_CHUNK = 4096  # sentences scored at once
+_BASE = 1 << 32  # above any word's number
 
 
 @dataclass(frozen=True, slots=True)
 class NgramSettings:
-    """Longest word n-gram, span of character n-grams (None: none), and country names with their codes."""
+    """Longest word n-gram, span of character n-grams (None: none), names of countries with their codes, anchors."""
 
     longest: int
     chars: tuple[int, int] | None
     countries: Mapping[str, str]
+    anchors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _Words(dict[str, int]):
-    """Word → number; a new word gets the next one, and its weights are summed from its character n-grams."""
+    """Word → number. A new word gets the next number, and the model sums its weights."""
 
     def __init__(self, model: LinearModel) -> None:
         super().__init__()
         self.model = model
 
     def __missing__(self, word: str) -> int:
-        number = len(self)
-        self[word] = number
+        self[word] = number = len(self)
         self.model._learn_word(number, word)
         return number
-
-
-def _sum_per_sentence(
-    sentences: Sequence[Collection[str]], values: Callable[[Ids, Ids], Floats], words: _Words, labels: int
-) -> tuple[Floats, Ids]:
-    """Sum `values(word numbers, sentence numbers)` over each sentence; also the sentences' lengths."""
-    lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
-    ids = np.fromiter(map(words.__getitem__, chain.from_iterable(sentences)), np.int64, int(lengths.sum()))
-    sums = np.zeros((len(sentences), labels))
-    filled = lengths > 0
-    if len(ids):
-        starts = (np.cumsum(lengths) - lengths)[filled]
-        owner = np.repeat(np.arange(len(sentences)), lengths)
-        sums[filled] = np.add.reduceat(values(ids, owner), starts, axis=0)
-    return sums, lengths
 
 
 class LinearModel:
@@ -77,8 +62,8 @@ class LinearModel:
 
     Args:
         labels: the label set; its order is the column order of `logits`.
-        settings: how sentences become n-grams.
-        words: word n-grams, tokens joined by spaces.
+        settings: how sentences become features.
+        words: word n-grams (tokens joined by spaces) and anchored words ("anchor>word", "anchor<word").
         word_weights: shape (len(words), labels), float32.
         chars: character n-grams.
         char_weights: shape (len(chars), labels), float32.
@@ -101,49 +86,59 @@ class LinearModel:
         self._grams, self._gram_weights = words, word_weights
         self._chars, self._char_weights, self._bias = chars, char_weights, bias
         self._tokenize = Tokenizer(settings.countries)
-        self._char_index = {gram: i for i, gram in enumerate(chars)}
-        self._unigrams = {gram: i for i, gram in enumerate(words) if " " not in gram}
+        self._places = {gram: i for i, gram in enumerate(words)}
+        self._char_places = {gram: i for i, gram in enumerate(chars)}
+        self._known = [gram for gram in words if not set(" <>") & set(gram)]
         self._reset()
+        self._sides = [
+            tuple(self._table_of([f"{name}{side}{word}" for word in self._known]) for side in "><")
+            for name in settings.anchors
+        ]
+        self._longer = self._longer_tables()
 
     def _reset(self) -> None:
-        """Forget the words met; number anew those of the vocabulary, so that n-gram keys stay valid."""
-        self._table = np.zeros((1024, len(self.labels)))
+        """Forget the words met; those of the vocabulary keep their numbers, and so do the anchors' words."""
         self._words = _Words(self)
-        for gram in self._unigrams:
-            self._words[gram]
-        # An n-gram's key is (key of its first n-1 words, number of its last word); every prefix gets a key.
-        self._keys: list[tuple[Ids, Floats]] = []
-        prefixes: dict[str, int] = {}
-        for n in range(2, self.settings.longest + 1):
-            weights = {g: i for i, g in enumerate(self._grams) if g.count(" ") == n - 1}
-            wanted = dict.fromkeys(weights)
-            if n < self.settings.longest:
-                wanted |= dict.fromkeys(g.rsplit(" ", 1)[0] for g in self._grams if g.count(" ") == n)
-            keyed = []
-            for gram in wanted:
-                head, tail = gram.rsplit(" ", 1)
-                first = self._words[head] if n == 2 else prefixes[head]
-                keyed.append((first * _BASE + self._words[tail], gram))
-            keyed.sort()
-            prefixes = {gram: place for place, (_, gram) in enumerate(keyed)}
-            table = np.zeros((len(keyed) + 1, len(self.labels)))  # the last row is for what is not there
-            for place, (_, gram) in enumerate(keyed):
-                if gram in weights:
-                    table[place] = self._gram_weights[weights[gram]]
-            codes = np.array([code for code, _ in keyed], np.int64)
-            self._keys.append((codes, table))
+        self._table = np.zeros((1024, len(self.labels)))
+        for word in chain(self._known, *self.settings.anchors.values()):
+            self._words[word]
+        self._anchors = [np.array(sorted({self._words[w] for w in ws})) for ws in self.settings.anchors.values()]
 
     def _learn_word(self, number: int, word: str) -> None:
         if number >= len(self._table):
             self._table = np.vstack([self._table, np.zeros_like(self._table)])
         row = self._table[number]
-        if (place := self._unigrams.get(word)) is not None:
+        if (place := self._places.get(word)) is not None:
             row += self._gram_weights[place]
         if self.settings.chars:
-            found = [self._char_index.get(gram, _UNKNOWN) for gram in char_ngrams(word, *self.settings.chars)]
-            known = [place for place in found if place != _UNKNOWN]
-            if known:
-                row += self._char_weights[known].sum(axis=0, dtype=np.float64)
+            found = (self._char_places.get(gram) for gram in char_ngrams(word, *self.settings.chars))
+            known = [place for place in found if place is not None]
+            row += self._char_weights[known].sum(axis=0, dtype=np.float64)
+
+    def _table_of(self, grams: list[str]) -> Floats:
+        """The weights of these n-grams, zero for those that the model lacks, and a last row of zeros."""
+        table = np.zeros((len(grams) + 1, len(self.labels)))
+        for row, gram in enumerate(grams):
+            if (place := self._places.get(gram)) is not None:
+                table[row] = self._gram_weights[place]
+        return table
+
+    def _longer_tables(self) -> list[tuple[Ids, Floats]]:
+        """For each n > 1 the sorted keys of its n-grams and their weights.
+
+        An n-gram's key is made of the place of its first n-1 words (a word's number, or the row of the shorter n-gram)
+        and the number of its last word.
+        """
+        tables = []
+        rows: dict[str, int] = self._words
+        wanted = {gram for gram in self._grams if " " in gram}
+        wanted |= {gram.rsplit(" ", 1)[0] for gram in wanted if gram.count(" ") > 1}
+        for n in range(2, self.settings.longest + 1):
+            parts = ((gram, *gram.rsplit(" ", 1)) for gram in wanted if gram.count(" ") == n - 1)
+            keyed = sorted((rows[head] * _BASE + self._words[tail], gram) for gram, head, tail in parts)
+            tables.append((np.array([key for key, _ in keyed], np.int64), self._table_of([gram for _, gram in keyed])))
+            rows = {gram: row for row, (_, gram) in enumerate(keyed)}
+        return tables
 
     def logits(self, batch: Batch) -> Floats:
         """Raw scores, shape (sentences, labels)."""
@@ -156,28 +151,43 @@ class LinearModel:
             )
         return scores
 
-    def _score(self, tokens: list[list[str]]) -> Floats:
-        if len(self._words) > _MAX_CACHED_WORDS:
+    def _score(self, sentences: list[list[str]]) -> Floats:
+        if len(self._words) > _MAX_WORDS:
             self._reset()
-        distinct = [dict.fromkeys(sentence) for sentence in tokens]
-        sums, counts = _sum_per_sentence(distinct, lambda ids, owner: self._table[ids], self._words, len(self.labels))
-        if self._keys:
-            sums += _sum_per_sentence(tokens, self._longer_ngrams, self._words, len(self.labels))[0]
+        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+        ids = np.fromiter(map(self._words.__getitem__, chain.from_iterable(sentences)), np.int64, int(lengths.sum()))
+        owner = np.repeat(np.arange(len(sentences)), lengths)
+        # Distinct words of each sentence, with the places of their first and last occurrence in the chunk.
+        order = np.argsort(owner * _BASE + ids, kind="stable")
+        code = (owner * _BASE + ids)[order]
+        begins = np.flatnonzero(np.diff(code, prepend=-1))
+        word, whose = ids[order[begins]], owner[order[begins]]
+        first, last = order[begins], order[np.append(begins[1:], len(code)) - 1] if len(code) else begins
+        values = self._table[word]
+        known = np.minimum(word, len(self._known))
+        for anchor, (before, after) in zip(self._anchors, self._sides, strict=True):
+            places = np.flatnonzero(np.isin(ids, anchor))
+            earliest, latest = np.full(len(sentences), len(ids)), np.full(len(sentences), -1)
+            np.minimum.at(earliest, owner[places], places)
+            np.maximum.at(latest, owner[places], places)
+            values += before[np.where(first < latest[whose], known, -1)]
+            values += after[np.where(last > earliest[whose], known, -1)]
+        sums = _sum_by(whose, values, len(sentences)) + _sum_by(owner, self._longer_values(ids, owner), len(sentences))
+        counts = np.bincount(whose, minlength=len(sentences))
         return np.asarray(sums / np.sqrt(counts + 1.0)[:, None] + self._bias, dtype=np.float64)
 
-    def _longer_ngrams(self, ids: Ids, owner: Ids) -> Floats:
+    def _longer_values(self, ids: Ids, owner: Ids) -> Floats:
         """For each word, the weights of the n-grams (n > 1) that begin with it and stay within its sentence."""
         values = np.zeros((len(ids), len(self.labels)))
         prefix = ids
-        for n, (codes, table) in enumerate(self._keys, 2):
-            if len(ids) < n or not len(codes):
+        for n, (keys, table) in enumerate(self._longer, 2):
+            if len(ids) < n or not len(keys):
                 break
-            code = prefix[: len(ids) - n + 1] * _BASE + ids[n - 1 :]
-            place = np.minimum(np.searchsorted(codes, code), len(codes) - 1)
-            inside = (codes[place] == code) & (owner[: len(owner) - n + 1] == owner[n - 1 :])
-            place[~inside] = len(codes)
-            values[: len(place)] += table[place]
-            prefix = place
+            key = prefix[: len(ids) - n + 1] * _BASE + ids[n - 1 :]
+            row = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+            row[(keys[row] != key) | (owner[: len(row)] != owner[n - 1 :])] = len(keys)
+            values[: len(row)] += table[row]
+            prefix = row
         return values
 
     def describe(self) -> dict[str, Any]:
@@ -191,7 +201,8 @@ class LinearModel:
         settings = {
             "longest": self.settings.longest,
             "chars": list(self.settings.chars) if self.settings.chars else None,
-            "countries": dict(sorted(self.settings.countries.items())),
+            "countries": dict(self.settings.countries),
+            "anchors": {name: list(words) for name, words in self.settings.anchors.items()},
         }
         vocabulary = "\n".join([*self._grams, "", *self._chars])
         weights = {"word": self._gram_weights, "char": self._char_weights, "bias": self._bias}
@@ -213,20 +224,27 @@ class LinearModel:
 
         try:
             stored = json.loads(content["ngrams.json"])
-            chars = tuple(stored["chars"]) if stored["chars"] else None
-            settings = NgramSettings(int(stored["longest"]), chars, {**stored["countries"]})
-            vocabulary = content["vocabulary.txt"].decode()
-            words, _, char_grams = vocabulary.partition("\n\n")
-            weights = load(content["weights.safetensors"])
-            model = cls(
-                labels,
-                settings,
-                words.split("\n") if words else [],
-                weights["word"],
-                char_grams.split("\n") if char_grams else [],
-                weights["char"],
-                weights["bias"],
+            settings = NgramSettings(
+                int(stored["longest"]),
+                tuple(stored["chars"]) if stored["chars"] else None,
+                {**stored["countries"]},
+                {name: tuple(words) for name, words in stored["anchors"].items()},
             )
-        except (KeyError, TypeError, ValueError, IndexError, SafetensorError) as error:
+            lists = [part.split("\n") if part else [] for part in content["vocabulary.txt"].decode().split("\n\n")]
+            words, chars = lists
+            weights = load(content["weights.safetensors"])
+            shapes = {"word": (len(words), len(labels)), "char": (len(chars), len(labels)), "bias": (len(labels),)}
+            if {name: weights[name].shape for name in shapes} != shapes:
+                raise ValueError("the weights' shapes are not those of the vocabulary")
+            return cls(labels, settings, words, weights["word"], chars, weights["char"], weights["bias"])
+        except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
             raise ArtifactError(f"the linear model's files do not fit together ({error})") from None
-        return model
+
+
+def _sum_by(owner: Ids, values: Floats, count: int) -> Floats:
+    """Sums of rows by owner, which is sorted: shape (count, columns)."""
+    sums = np.zeros((count, values.shape[1]))
+    if len(owner):
+        begins = np.flatnonzero(np.diff(owner, prepend=-1))
+        sums[owner[begins]] = np.add.reduceat(values, begins, axis=0)
+    return sums

@@ -16,7 +16,7 @@ from treatystance.config import Classifier, Features
 from treatystance.errors import InputError
 from treatystance.models.base import Batch, Floats
 from treatystance.models.linear import LinearModel, NgramSettings
-from treatystance.models.ngrams import Tokenizer, char_ngrams, country_names, word_ngrams
+from treatystance.models.ngrams import Tokenizer, anchored, char_ngrams, country_names, word_ngrams
 from treatystance.statement import LabelSet
 
 __all__ = ["Block", "fit_linear", "fit_pipeline"]
@@ -70,11 +70,22 @@ def fit_pipeline(
         InputError: no n-gram is frequent enough, or a label has no positive or no negative row.
     """
     settings = NgramSettings(
-        features.word_ngrams[1], features.char_ngrams, country_names() if features.countries else {}
+        features.word_ngrams[1],
+        features.char_ngrams,
+        country_names() if features.countries else {},
+        {name: tuple(words) for name, words in features.anchors.items()},
     )
     tokenizer = Tokenizer(settings.countries)
     tokens = [tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
-    fitted_blocks = [_fit_block(tokens, lambda words: word_ngrams(words, settings.longest), features.min_df, 1.0)]
+    anchors = {name: frozenset(words) for name, words in settings.anchors.items()}
+    fitted_blocks = [
+        _fit_block(
+            tokens,
+            lambda words: word_ngrams(words, settings.longest) + anchored(words, anchors),
+            features.min_df,
+            1.0,
+        )
+    ]
     if chars := settings.chars:
         analyzer = lambda words: [g for word in dict.fromkeys(words) for g in char_ngrams(word, *chars)]  # noqa: E731
         fitted_blocks.append(_fit_block(tokens, analyzer, features.min_df, features.char_weight))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["COUNTRY", "SELF", "Tokenizer", "char_ngrams", "country_names", "word_ngrams"]
+from treatystance.statement import ANY_GOVERNMENT
+
+__all__ = ["COUNTRY", "SELF", "Tokenizer", "anchored", "char_ngrams", "country_names", "word_ngrams"]
 
 COUNTRY, SELF = "xcountry", "xself"
 _TOKEN = re.compile(r"\w+(?:'(?!s\b)\w+)?")
@@ -75,7 +77,8 @@ class Tokenizer:
         if not self._single.keys().isdisjoint(tokens):
             single = self._single
             tokens = [
-                token if token not in single else SELF if single[token] == government else COUNTRY for token in tokens
+                token if token not in single else SELF if government in (single[token], ANY_GOVERNMENT) else COUNTRY
+                for token in tokens
             ]
         return tokens
 
@@ -85,7 +88,7 @@ class Tokenizer:
         while i < len(tokens):
             for words, code in self._several.get(tokens[i], ()):
                 if tokens[i : i + len(words)] == words:
-                    merged.append(SELF if code == government else COUNTRY)
+                    merged.append(SELF if government in (code, ANY_GOVERNMENT) else COUNTRY)
                     i += len(words)
                     break
             else:
@@ -102,6 +105,22 @@ def word_ngrams(tokens: list[str], longest: int) -> list[str]:
     """
     longer = (" ".join(tokens[i : i + n]) for n in range(2, longest + 1) for i in range(len(tokens) - n + 1))
     return [*dict.fromkeys(tokens), *longer]
+
+
+def anchored(tokens: list[str], anchors: Mapping[str, Collection[str]]) -> list[str]:
+    """Distinct words by the side of an anchor on which they stand: "treaty>leave" where "leave" precedes a treaty word.
+
+    An anchor is a class of words, such as those for treaties; a word counts as before if it precedes the last of them,
+    as after ("treaty<leave") if it follows the first. This is what tells "we left it" from "it left us".
+    """
+    found: list[str] = []
+    for name, words in anchors.items():
+        places = [i for i, token in enumerate(tokens) if token in words]
+        if places:
+            before, after = dict.fromkeys(tokens[: places[-1]]), dict.fromkeys(tokens[places[0] + 1 :])
+            found += [f"{name}>{token}" for token in before if token not in words]
+            found += [f"{name}<{token}" for token in after if token not in words]
+    return found
 
 
 def char_ngrams(token: str, shortest: int, longest: int) -> list[str]:

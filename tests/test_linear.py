@@ -1,0 +1,279 @@
+"""`treatystance.models.linear`: fast scoring equals the scikit-learn pipeline, whatever else is scored beside it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load, save
+from scipy.sparse import hstack
+
+from treatystance.config import Classifier, Features
+from treatystance.corpus import Corpus
+from treatystance.errors import ArtifactError, InputError
+from treatystance.models import linear
+from treatystance.models.base import Batch
+from treatystance.models.linear import LinearModel
+from treatystance.models.linear_fit import Block, fit_linear, fit_pipeline
+from treatystance.models.ngrams import Tokenizer
+from treatystance.statement import LabelSet, speaker
+
+AWKWARD = [
+    "",
+    " ",
+    "?!",
+    "— “…”",
+    "🕊️🇵🇱",
+    "a",
+    "We",
+    "withdraw",
+    "zzzzqx",
+    "xcountry",
+    "the the the the the",
+    "we will we will we will leave leave leave",
+    "The United Kingdom’s word is Papua New Guinea's word.",
+    "Guinea-Bissau and the Democratic People's Republic of Korea will withdraw.",
+    "Poland’s Government, Poland's people and the Poles",
+    "We don’t, won't and can’t leave the treaty's zone.",
+    "new zealand zealand new united united kingdom",
+    "a b c d e f g " * 300,
+    "withdraw" * 500,
+    "İstanbul ΣΑΣ ﬁne 条约 e\u0301tat",
+    "Treaty we we leave treaty treaty we Poland convention",
+    "treaty treaty",
+    "leave the pact",
+    "pact: leave, leave",
+    "line\nbreak\r\n\tand\u2028more\0zero",
+]
+GOVERNMENTS = [None, "POL", "GBR", "PNG"]
+
+
+def batch_of(texts: Sequence[str], governments: Sequence[str | None] | None = None) -> Batch:
+    return Batch(texts, [None] * len(texts), governments or [None] * len(texts))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same fit twice: as scikit-learn's objects, and as the model made of them."""
+
+    tokenizer: Tokenizer
+    blocks: list[Block]
+    classifiers: list[Any]
+    model: LinearModel
+
+    def expected(self, batch: Batch) -> Any:
+        tokens = [self.tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
+        matrix = hstack([block.transform(tokens) for block in self.blocks]).tocsr()
+        return np.column_stack([one.decision_function(matrix) for one in self.classifiers])
+
+
+RECIPES: dict[str, tuple[Features, Classifier]] = {
+    "default": (Features(), Classifier()),
+    "words alone": (Features(word_ngrams=(1, 1), char_ngrams=None), Classifier()),
+    "three words, no characters": (Features(word_ngrams=(1, 3), char_ngrams=None), Classifier()),
+    "three words and characters": (Features(word_ngrams=(1, 3), char_ngrams=(3, 4), min_df=1), Classifier()),
+    "rare three words": (Features(word_ngrams=(1, 3), char_ngrams=None, min_df=9), Classifier()),
+    "weighted characters, no countries": (
+        Features(char_ngrams=(1, 6), char_weight=0.3, countries=False, min_df=3),
+        Classifier(c=0.5, balanced=False),
+    ),
+    "anchors, not in alphabetical order": (
+        Features(anchors={"treaty": ("treaty", "convention", "pact"), "speaker": ("we", "our", "xself"), "none": ()}),
+        Classifier(),
+    ),
+    "one anchor, three words, no characters": (
+        Features(word_ngrams=(1, 3), char_ngrams=None, anchors={"country": ("xcountry",)}, min_df=3),
+        Classifier(),
+    ),
+    "support vectors": (Features(word_ngrams=(1, 2), char_ngrams=None), Classifier(kind="linear_svm", c=0.1)),
+}
+
+
+@pytest.fixture(scope="module")
+def training(tiny_corpus: Corpus) -> Corpus:
+    return tiny_corpus.take(range(250))
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def pair(request: pytest.FixtureRequest, training: Corpus) -> Pair:
+    features, classifier = RECIPES[request.param]
+    given = (Batch.of(training.rows), training.label_matrix(), np.linspace(0.5, 2, len(training)))
+    settings, blocks, classifiers = fit_pipeline(*given, features, classifier, 3)
+    model = fit_linear(*given, training.labels, features, classifier, 3)
+    return Pair(Tokenizer(settings.countries), blocks, classifiers, model)
+
+
+def test_equal_to_scikit_learn_on_composed_text(pair: Pair, tiny_corpus: Corpus) -> None:
+    batch = Batch.of(tiny_corpus.rows)
+    found = pair.model.logits(batch)
+    assert found.shape == (len(tiny_corpus), 3)
+    np.testing.assert_allclose(found, pair.expected(batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("government", GOVERNMENTS)
+def test_equal_to_scikit_learn_on_awkward_text(pair: Pair, government: str | None) -> None:
+    batch = batch_of(AWKWARD, [government] * len(AWKWARD))
+    # Repeated a thousand times, words sum to logits in the hundreds, where float32 weights carry seven digits.
+    np.testing.assert_allclose(pair.model.logits(batch), pair.expected(batch), atol=1e-5, rtol=1e-6)
+
+
+def test_files_round_trip_is_bit_equal(pair: Pair, tiny_corpus: Corpus) -> None:
+    files = pair.model.files()
+    back = LinearModel.from_files(pair.model.labels, files)
+    assert back.files() == files
+    assert back.describe() == pair.model.describe()
+    batch = Batch.of(tiny_corpus.rows)
+    np.testing.assert_array_equal(back.logits(batch), pair.model.logits(batch))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_artifact: Any) -> LinearModel:
+    assert isinstance(tiny_artifact.model, LinearModel)
+    return tiny_artifact.model
+
+
+words = st.sampled_from(
+    ["we", "will", "withdraw", "from", "the", "treaty", "Poland", "New Zealand", "zyx", "don’t", "uphold", "!"]
+)
+texts = st.one_of(st.lists(words, max_size=12).map(" ".join), st.text(max_size=30), st.sampled_from(AWKWARD[:-3]))
+
+
+@given(st.lists(st.tuples(texts, st.sampled_from(GOVERNMENTS)), min_size=1, max_size=8), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_scores_depend_on_the_sentence_alone(
+    model: LinearModel, given_texts: list[tuple[str, str | None]], random: Any
+) -> None:
+    whole = model.logits(batch_of(*zip(*given_texts, strict=True)))
+    order = list(range(len(given_texts)))
+    random.shuffle(order)
+    shuffled = model.logits(batch_of(*zip(*(given_texts[i] for i in order), strict=True)))
+    np.testing.assert_array_equal(shuffled, whole[order])
+    fresh = LinearModel.from_files(model.labels, model.files())
+    alone = [fresh.logits(batch_of([text], [government]))[0] for text, government in given_texts]
+    np.testing.assert_array_equal(np.stack(alone), whole)
+
+
+def test_chunks_and_a_full_word_cache_change_nothing(
+    model: LinearModel, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batch.of(tiny_corpus.rows)
+    wanted = model.logits(batch)
+    fresh = LinearModel.from_files(model.labels, model.files())
+    monkeypatch.setattr(linear, "_CHUNK", 7)
+    monkeypatch.setattr(linear, "_MAX_WORDS", 10)
+    np.testing.assert_array_equal(fresh.logits(batch), wanted)
+    assert len(fresh._words) < len(model._words)
+
+
+def test_no_sentences_give_no_rows(model: LinearModel) -> None:
+    assert model.logits(batch_of([])).shape == (0, 3)
+    assert model.logits(batch_of(["", "?"])).tolist() == [model._bias.tolist()] * 2
+
+
+def test_same_rows_same_weights(training: Corpus) -> None:
+    given = (Batch.of(training.rows), training.label_matrix(), np.ones(len(training)), training.labels)
+    one, two = (fit_linear(*given, Features(), Classifier(), 3).files() for _ in range(2))
+    assert one == two
+
+
+def test_weight_matters(training: Corpus) -> None:
+    targets = training.label_matrix()
+    batch = Batch.of(training.rows)
+
+    def mean_logit(weight: float) -> float:
+        weights = np.where(targets[:, 0], weight, 1.0)
+        fitted = fit_linear(batch, targets, weights, training.labels, Features(), Classifier(balanced=False), 3)
+        return float(fitted.logits(batch)[:, 0].mean())
+
+    assert mean_logit(20.0) > mean_logit(1.0) + 0.1
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_label_without_both_sides_is_refused(training: Corpus, present: bool) -> None:
+    targets = training.label_matrix()
+    targets[:, 1] = present
+    with pytest.raises(InputError, match=f"has {250 if present else 0} of 250 rows"):
+        fit_linear(Batch.of(training.rows), targets, np.ones(250), training.labels, Features(), Classifier(), 3)
+
+
+def test_too_little_text_is_refused() -> None:
+    targets = np.array([[True], [False]])
+    with pytest.raises(InputError, match=r"smaller features\.min_df"):
+        fit_linear(
+            batch_of(["alpha", "beta"]), targets, np.ones(2), LabelSet(("a",)), Features(min_df=2), Classifier(), 0
+        )
+
+
+def test_batch_of_rows_does_not_take_a_reporter_for_a_government(tiny_corpus: Corpus) -> None:
+    batch = Batch.of(tiny_corpus.rows)
+    assert len(batch) == len(tiny_corpus)
+    kinds = {row.kind for row in tiny_corpus}
+    assert "wire_report" in kinds
+    for row, government in zip(tiny_corpus, batch.governments, strict=True):
+        assert government == speaker(row.government, row.kind)
+        assert (government == row.government) == (row.kind != "wire_report")
+
+
+def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
+    files = dict(files)
+    weights = load(files["weights.safetensors"])
+    settings = json.loads(files["ngrams.json"])
+    vocabulary = files["vocabulary.txt"]
+    if kind.startswith("no "):
+        del files[kind.removeprefix("no ")]
+    elif kind == "settings not JSON":
+        files["ngrams.json"] = b"{"
+    elif kind == "settings a list":
+        files["ngrams.json"] = b"[]"
+    elif kind == "countries a list":
+        files["ngrams.json"] = json.dumps(settings | {"countries": ["poland"]}).encode()
+    elif kind == "vocabulary not UTF-8":
+        files["vocabulary.txt"] = b"\xff" + vocabulary
+    elif kind == "a word too many":
+        files["vocabulary.txt"] = b"zzz\n" + vocabulary
+    elif kind == "a word too few":
+        files["vocabulary.txt"] = vocabulary.split(b"\n", 1)[1]
+    elif kind == "a character n-gram too few":
+        files["vocabulary.txt"] = vocabulary.rsplit(b"\n", 1)[0]
+    elif kind == "weights cut off":
+        files["weights.safetensors"] = files["weights.safetensors"][:-5]
+    elif kind == "weights of another width":
+        files["weights.safetensors"] = save(weights | {"word": weights["word"][:, :2].copy()})
+    elif kind == "weights without bias":
+        files["weights.safetensors"] = save({key: value for key, value in weights.items() if key != "bias"})
+    elif kind == "bias of another width":
+        files["weights.safetensors"] = save(weights | {"bias": weights["bias"][:1].copy()})
+    elif kind == "weights not finite":
+        files["weights.safetensors"] = save(weights | {"bias": np.full(3, np.nan, np.float32)})
+    return files
+
+
+DAMAGE = [
+    "no ngrams.json",
+    "no vocabulary.txt",
+    "no weights.safetensors",
+    "settings not JSON",
+    "settings a list",
+    "countries a list",
+    "vocabulary not UTF-8",
+    "a word too many",
+    "a word too few",
+    "a character n-gram too few",
+    "weights cut off",
+    "weights of another width",
+    "weights without bias",
+    "bias of another width",
+    "weights not finite",
+]
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_files_that_do_not_fit_together_are_refused(model: LinearModel, kind: str) -> None:
+    files = damaged(model.files(), kind)
+    assert files != model.files()
+    with pytest.raises(ArtifactError, match="do not fit together"):
+        LinearModel.from_files(model.labels, files)
