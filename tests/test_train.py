@@ -227,7 +227,7 @@ def test_without_rows_to_evaluate_on_all_are_with_a_message(tmp_path: Path) -> N
     corpus = load_data(recipe(data=[{"path": str(write(tmp_path / "a.jsonl", ROW)), "evaluate": False}]), said.append)
     assert all(row.evaluate for row in corpus)
     assert len(said) == 1
-    assert "training text" in said[0]
+    assert "cross-validating on" in said[0]
 
 
 def test_a_source_only_to_train_on_is_marked(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ The path of a statement through the modules:
     predictor             Predictor.load(reference).predict(texts)
     tables, batch, pyfunc files and MLflow's interface through the same Predictor
     cli                   the command `treatystance`
+    bundle, demo          how the bundled model is made; what `make demo` shows
 
 Importing the package loads none of the libraries behind it.
 """

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from treatystance.calibration import DecisionRule
-from treatystance.errors import ArtifactError
-from treatystance.models.base import Model
+from treatystance.calibration import DecisionRule, Decisions
+from treatystance.errors import ArtifactError, InputError
+from treatystance.models.base import Batch, Model
 from treatystance.models.linear import LinearModel
 from treatystance.statement import LabelSet
 
@@ -32,7 +32,7 @@ _MAX_FILE_BYTES = 2 << 30
 
 # The families that we build, and the files of each: the list is ours, never the folder's own.
 _FAMILIES: dict[str, tuple[frozenset[str], Callable[[LabelSet, Mapping[str, bytes]], Model]]] = {
-    "linear": (frozenset({"ngrams.json", "vocabulary.txt", "weights.safetensors"}), LinearModel.from_files),
+    "linear": (frozenset({"ngrams.json", "vocabulary.json", "weights.safetensors"}), LinearModel.from_files),
 }
 
 
@@ -54,6 +54,10 @@ class Artifact:
         """The label set; its order is that of every score matrix."""
         return self.model.labels
 
+    def decide(self, batch: Batch) -> Decisions:
+        """Probabilities, tags and abstentions for sentences as columns: arrays of shape (sentences, labels)."""
+        return self.decision.decide(self.model.logits(batch))
+
     @property
     def full_name(self) -> str:
         """Name and version, as predictions carry them."""
@@ -67,6 +71,10 @@ def _sha256(content: bytes) -> str:
 def _canonical(manifest: Mapping[str, Any]) -> bytes:
     body = {key: value for key, value in manifest.items() if key != "sha256"}
     return json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _serialized(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def save_artifact(artifact: Artifact, folder: Path) -> None:
@@ -96,9 +104,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         # The manifest comes last: a folder without one is no model.
-        (folder / MANIFEST).write_text(
-            json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8"
-        )
+        (folder / MANIFEST).write_bytes(_serialized(manifest))
     except OSError as error:
         raise ArtifactError(f"{folder}: the model cannot be written ({error.strerror})") from None
 
@@ -111,6 +117,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
+        if path.is_symlink():
+            raise ArtifactError(f"{path}: a link, not a file; restore the model folder")
         content = path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(f"{folder}: no model here ({MANIFEST} is missing)") from None
@@ -123,14 +131,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise ArtifactError(f"{path}: not a treatystance model")
     version = manifest.get("format_version")
-    if version not in READABLE:
+    if not isinstance(version, int) or version not in READABLE:
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ArtifactError(
                 f"{folder}: model format {version} is newer than this version reads ({FORMAT_VERSION}); "
                 "upgrade treatystance"
             )
         raise ArtifactError(f"{folder}: model format {version!r} is not known; train the model again")
-    if manifest.get("sha256") != _sha256(_canonical(manifest)):
+    try:
+        intact = manifest.get("sha256") == _sha256(_canonical(manifest)) and content == _serialized(manifest)
+    except ValueError:  # not a number, or half a character: never written by us
+        intact = False
+    if not intact:
         raise ArtifactError(f"{path}: changed since it was written; restore the model folder")
     return manifest
 
@@ -144,18 +156,28 @@ def load_artifact(folder: Path) -> Artifact:
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such model folder")
     manifest = read_manifest(folder)
+    try:
+        return _built(folder, manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # A manifest with a sound hash and unsound content was not written by this package.
+        raise ArtifactError(f"{folder}: the manifest is not that of a treatystance model ({error!r})") from None
+
+
+def _built(folder: Path, manifest: Mapping[str, Any]) -> Artifact:
     kind = manifest["kind"]
     if kind not in _FAMILIES:
         raise ArtifactError(f"{folder}: model family {kind!r} is not known to this version; upgrade treatystance")
     names, build = _FAMILIES[kind]
     content = _verified(folder, manifest["files"], names)
-    labels = LabelSet(tuple(manifest["labels"]), bool(manifest["exclusive"]))
+    if not all(isinstance(name, str) for name in manifest["labels"]):
+        raise ArtifactError(f"{folder}: the labels are not strings")
     try:
+        labels = LabelSet(tuple(manifest["labels"]), bool(manifest["exclusive"]))
         model = build(labels, content)
         decision = DecisionRule.from_dict(manifest["decision"], len(labels))
-    except ArtifactError as error:
+    except InputError as error:
         raise ArtifactError(f"{folder}: {error}") from None
-    return Artifact(manifest["name"], manifest["version"], model, decision, manifest["provenance"])
+    return Artifact(str(manifest["name"]), str(manifest["version"]), model, decision, dict(manifest["provenance"]))
 
 
 def _verified(folder: Path, listed: Mapping[str, Any], expected: frozenset[str]) -> dict[str, bytes]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +16,8 @@ import numpy as np
 
 from treatystance.artifact import load_artifact
 from treatystance.errors import InputError, TreatystanceError
-from treatystance.models.base import Batch
 from treatystance.predictor import Predictor
 from treatystance.registry import resolve
-from treatystance.segment import segment
 from treatystance.statement import LabelSet, Statement
 from treatystance.tables import ENDINGS, Chunk, Columns, count_rows, open_writer, read_chunks
 
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Scored", "score_files", "score_schema"]
 
 Unit = Literal["statement", "sentence"]
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def score_files(
     unit: Unit = "statement",
     columns: Columns = Columns(),  # noqa: B008
     processes: int | None = None,
-    progress: Callable[[Iterable[Chunk], int | None], Iterable[Chunk]] = lambda chunks, total: chunks,
+    progress: Progress = lambda rows, total: None,
 ) -> Scored:
     """Score a file, or every .jsonl, .csv and .parquet file of a folder.
 
@@ -71,93 +69,91 @@ def score_files(
         target: output file; for a folder, one output file for all, or a folder that gets one output per input.
         reference: the model.
         unit: a row per statement or per sentence.
-        columns: names of the input columns.
+        columns: names of the input columns. Rows without an id take their number, "FILE:NUMBER" where files are joined.
         processes: worker processes; by default one per core, and none where one chunk is all there is.
-        progress: wraps the chunks as they are done; gets the number of rows where it is known.
+        progress: told the number of rows just done, and how many there are where that is known.
 
     Raises:
         InputError: the input cannot be read, or the output cannot be written there.
         TreatystanceError: writing failed midway; no output file is left behind.
     """
     folder = resolve(reference)
-    labels = load_artifact(folder).labels
+    job = _Job(folder, load_artifact(folder).labels, unit, columns, processes, progress)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if not source.is_dir():
-        return _score_one([source], target, folder, labels, unit, columns, processes, progress)
+        return job.run([source], target)
+    if source.resolve() in (target.resolve(), *target.resolve().parents):
+        raise InputError(f"{target}: lies in the folder that is to be scored; give another place")
     inputs = sorted(path for path in source.rglob("*") if path.suffix in ENDINGS and path.is_file())
     if not inputs:
         raise InputError(f"{source}: no file here ends in {', '.join(ENDINGS)}")
     if target.suffix in ENDINGS:
-        return _score_one(inputs, target, folder, labels, unit, columns, processes, progress)
-    parts = [
-        _score_one([path], target / path.relative_to(source), folder, labels, unit, columns, processes, progress)
-        for path in inputs
-    ]
+        return job.run(inputs, target)
+    parts = [job.run([path], target / path.relative_to(source)) for path in inputs]
     return Scored(*(sum(getattr(part, name) for part in parts) for name in Scored.__slots__))
 
 
-def _score_one(
-    inputs: list[Path],
-    target: Path,
-    folder: Path,
-    labels: LabelSet,
-    unit: Unit,
-    columns: Columns,
-    processes: int | None,
-    progress: Callable[[Iterable[Chunk], int | None], Iterable[Chunk]],
-) -> Scored:
-    if target.suffix not in ENDINGS:
-        raise InputError(f"{target}: the output's ending must be one of {', '.join(ENDINGS)}")
-    rejects = target.with_name(target.name + ".rejects.jsonl")
-    counts = [count_rows(path) for path in inputs]
-    total = None if None in counts else sum(count or 0 for count in counts)
-    done = {"in": 0, "scored": 0, "rejected": 0, "out": 0}
-    part, rejects_part = _partial(target), _partial(rejects)
-    try:
-        with ExitStack() as stack:
-            rejected = stack.enter_context(rejects_part.open("w", encoding="utf-8"))
-            writer = open_writer(part, target.suffix, score_schema(labels, unit))
-            stack.callback(writer.close)
-            chunks = (chunk for path in inputs for chunk in read_chunks(path, columns))
-            pairs = _scored(chunks, folder, unit, processes)
-            batches: deque[pa.RecordBatch] = deque()
+@dataclass(frozen=True)
+class _Job:
+    """What stays the same for every file of a run."""
 
-            def finished() -> Iterator[Chunk]:
-                for chunk, batch in pairs:
-                    batches.append(batch)
-                    yield chunk
+    folder: Path
+    labels: LabelSet
+    unit: Unit
+    columns: Columns
+    processes: int | None
+    progress: Progress
 
-            for chunk in progress(finished(), total):
-                batch = batches.popleft()
-                writer.write_batch(batch)
-                for reject in chunk.rejects:
-                    rejected.write(json.dumps(asdict(reject), ensure_ascii=False, default=str) + "\n")
-                done["in"] += chunk.rows
-                done["scored"] += len(chunk.texts)
-                done["rejected"] += len(chunk.rejects)
-                done["out"] += batch.num_rows
-        part.replace(target)
-        if done["rejected"]:
-            rejects_part.replace(rejects)
-        else:
-            rejects.unlink(missing_ok=True)
-    except OSError as error:
-        raise TreatystanceError(f"{target}: writing failed ({error.strerror or error}); no output is left") from None
-    finally:
-        part.unlink(missing_ok=True)
-        rejects_part.unlink(missing_ok=True)
-    return Scored(done["in"], done["scored"], done["rejected"], done["out"])
+    def run(self, inputs: list[Path], target: Path) -> Scored:
+        """Score the inputs into one file."""
+        if target.suffix not in ENDINGS:
+            raise InputError(f"{target}: the output's ending must be one of {', '.join(ENDINGS)}")
+        if target.resolve() in [path.resolve() for path in inputs]:
+            raise InputError(f"{target}: is the input; give another output")
+        rejects = target.with_name(target.name + ".rejects.jsonl")
+        counts = [count_rows(path) for path in inputs]
+        total = None if None in counts else sum(count or 0 for count in counts)
+        rows_in = rejected = rows_out = 0
+        parts: list[Path] = []
+        try:
+            part, rejects_part = (_partial(path, parts) for path in (target, rejects))
+            with ExitStack() as stack:
+                rejects_file = stack.enter_context(rejects_part.open("w", encoding="utf-8"))
+                writer = open_writer(part, target.suffix, score_schema(self.labels, self.unit))
+                stack.callback(writer.close)
+                chunks = (c for path in inputs for c in read_chunks(path, self.columns, len(inputs) > 1))
+                for chunk, batch in _scored(chunks, self.folder, self.unit, self.processes):
+                    writer.write_batch(batch)
+                    rejects_file.writelines(reject.to_json() + "\n" for reject in chunk.rejects)
+                    rows_in += chunk.rows
+                    rejected += len(chunk.rejects)
+                    rows_out += batch.num_rows
+                    self.progress(chunk.rows, total)
+            part.replace(target)
+            if rejected:
+                rejects_part.replace(rejects)
+            else:
+                rejects.unlink(missing_ok=True)
+        except OSError as error:
+            raise TreatystanceError(
+                f"{target}: writing failed ({error.strerror or error}); no output is left"
+            ) from None
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
+        return Scored(rows_in, rows_in - rejected, rejected, rows_out)
 
 
-def _partial(path: Path) -> Path:
-    """The name under which a file grows; checked at once, so that a bad output place is told before the work."""
+def _partial(path: Path, parts: list[Path]) -> Path:
+    """The name under which a file grows, noted in `parts`; made at once: a bad place is told before the work."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give a file name")
         part.touch()
+        parts.append(part)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder and its rights") from None
     return part
@@ -175,14 +171,14 @@ def _scored(
     if second is None or workers == 1:
         _start_worker(folder, unit)
         for chunk in (c for group in ([first], [second] if second else [], chunks) for c in group):
-            yield chunk, _work(chunk.ids, chunk.texts, chunk.governments)
+            yield chunk, _work(chunk.ids, chunk.statements)
         return
     # Spawned, not forked: the parent holds Arrow's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (folder, unit)) as pool:
         waiting: deque[tuple[Chunk, Future[pa.RecordBatch]]] = deque()
         for chunk in (c for group in ([first, second], chunks) for c in group):
-            waiting.append((chunk, pool.submit(_work, chunk.ids, chunk.texts, chunk.governments)))
+            waiting.append((chunk, pool.submit(_work, chunk.ids, chunk.statements)))
             if len(waiting) > 2 * workers:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -198,33 +194,25 @@ def _start_worker(folder: Path, unit: Unit) -> None:
     _worker.update(predictor=Predictor(load_artifact(folder)), unit=unit)
 
 
-def _work(ids: list[str], texts: list[str], governments: list[str | None]) -> pa.RecordBatch:
-    return score_texts(_worker["predictor"], _worker["unit"], ids, texts, governments)
+def _work(ids: list[str], statements: list[Statement]) -> pa.RecordBatch:
+    return score_statements(_worker["predictor"], _worker["unit"], ids, statements)
 
 
-def score_texts(
-    predictor: Predictor, unit: Unit, ids: list[str], texts: list[str], governments: list[str | None]
-) -> pa.RecordBatch:
+def score_statements(predictor: Predictor, unit: Unit, ids: list[str], statements: list[Statement]) -> pa.RecordBatch:
     """Scores of statements as an Arrow batch with the columns of `score_schema`."""
     import pyarrow as pa
 
     names = predictor.labels.names
-    spans = [segment(text) for text in texts]
+    spans, batch = predictor.split(statements)
     counts = np.array([len(places) for places in spans], np.int64)
-    pieces = [text[start:end] for text, places in zip(texts, spans, strict=True) for start, end in places]
-    previous: list[str | None] = [None, *pieces[:-1]] if pieces else []
-    first = np.concatenate([[0], np.cumsum(counts)])[:-1]
-    for place in first[counts > 0]:
-        previous[place] = None
-    speakers = [predictor.speaker(Statement(t, government=g)) for t, g in zip(texts, governments, strict=True)]
-    known = [speaker for speaker, count in zip(speakers, counts, strict=True) for _ in range(count)]
-    decided = predictor.decide(Batch(pieces, previous, known))
+    first = np.cumsum(counts) - counts
+    decided = predictor.decide(batch)
     scores, tags, uncertain = decided.probabilities, decided.tags, decided.uncertain
     values: list[Any]
     if unit == "sentence":
-        place = np.arange(len(pieces)) - np.repeat(first, counts)
+        place = np.arange(len(batch)) - np.repeat(first, counts)
         offsets = np.array([span for places in spans for span in places], np.int64).reshape(-1, 2)
-        values = [np.repeat(np.array(ids, object), counts), place, offsets[:, 0], offsets[:, 1], pieces]
+        values = [np.repeat(np.array(ids, object), counts), place, offsets[:, 0], offsets[:, 1], batch.texts]
     else:
         filled = counts > 0
         sure = tags & ~uncertain

@@ -82,7 +82,9 @@ class DecisionRule:
                 name: tuple(float(v) for v in values[name])
                 for name in ("slope", "offset", "threshold", "maybe_yes", "maybe_no")
             }
-            exclusive = bool(values["exclusive"])
+            exclusive = values["exclusive"]
+            if not isinstance(exclusive, bool):
+                raise TypeError("exclusive is not true or false")
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"the model's decision rule is incomplete ({error})") from None
         if any(len(part) != labels or not np.isfinite(part).all() for part in parts.values()):

@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from treatystance.errors import CorpusError, InputError, MissingExtraError, Trea
 if TYPE_CHECKING:
     from treatystance.evaluation import Report
     from treatystance.statement import Prediction
-    from treatystance.tables import Chunk
 
 __all__ = ["main"]
 
@@ -32,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.run
     try:
         command(options)
-        sys.stdout.flush()
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
     except TreatystanceError as error:
         print(f"treatystance: {error}", file=sys.stderr)
         return error.exit_code
@@ -236,6 +236,8 @@ def _print_prediction(prediction: Prediction) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from treatystance.batch import score_files
     from treatystance.tables import Columns
 
@@ -247,23 +249,20 @@ def _score(options: argparse.Namespace) -> None:
         id_required=options.id_column is not None,
         government=options.government_column,
     )
-    done = score_files(
-        options.input, options.output, options.model, options.unit, columns, options.processes, _progress
-    )
+    # disable=None: no bar where standard error is not a terminal.
+    with tqdm(unit=" rows", unit_scale=True, file=sys.stderr, disable=None) as bar:
+
+        def progress(rows: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(rows)
+
+        done = score_files(
+            options.input, options.output, options.model, options.unit, columns, options.processes, progress
+        )
     _say(
         f"{done.rows_in} rows in, {done.rows_scored} scored, {done.rows_rejected} rejected; "
         f"{done.rows_out} rows written to {options.output}"
     )
-
-
-def _progress(chunks: Iterable[Chunk], total: int | None) -> Iterator[Chunk]:
-    from tqdm import tqdm
-
-    # disable=None: no bar where standard error is not a terminal.
-    with tqdm(total=total, unit=" rows", unit_scale=True, file=sys.stderr, disable=None) as bar:
-        for chunk in chunks:
-            yield chunk
-            bar.update(chunk.rows)
 
 
 def _corpus_validate(options: argparse.Namespace) -> None:

@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from treatystance.errors import ConfigError
 from treatystance.statement import LabelSet
 
-__all__ = ["LinearConfig", "Source", "load_config", "parse_config"]
+__all__ = ["LinearConfig", "Source", "explain", "load_config", "parse_config"]
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Token = Annotated[str, Field(pattern=r"^[a-z0-9']+$")]
 Count = Annotated[int, Field(ge=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Source(_Frozen):
@@ -77,7 +78,7 @@ class Features(_Frozen):
     min_df: Count = 2
     char_weight: Annotated[float, Field(gt=0)] = 1.0
     countries: bool = True
-    anchors: dict[Annotated[str, Field(pattern=r"^[a-z]+$")], tuple[str, ...]] = {}
+    anchors: dict[Annotated[str, Field(pattern=r"^[a-z]+$")], tuple[Token, ...]] = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> Features:
@@ -124,7 +125,7 @@ class LinearConfig(_Frozen):
 
     kind: Literal["linear"]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")] = "treatystance"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     labels: tuple[str, ...] | None = None
     exclusive: bool = False
     data: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -133,6 +134,13 @@ class LinearConfig(_Frozen):
     classifier: Classifier = Classifier()
     decision: Decision = Decision()
     evaluation: Evaluation = Evaluation()
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if labels is not None and (len(set(labels)) != len(labels) or not labels or not all(labels)):
+            raise ValueError(f"labels must be distinct, none empty, and at least one, not {list(labels)}")
+        return labels
 
     @property
     def label_set(self) -> LabelSet | None:
@@ -176,13 +184,36 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> LinearConf
     Raises:
         ConfigError: naming every faulty key.
     """
-    from treatystance.corpus.records import explain
-
+    try:
+        plain = json.dumps(values, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: keys must be strings and values plain ({error})") from None
     try:
         # JSON mode lets a YAML list stand for a tuple while everything else stays strict.
-        return LinearConfig.model_validate_json(json.dumps(values, default=str))
+        return LinearConfig.model_validate_json(plain)
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(explain(error))) from None
+
+
+def explain(error: ValidationError) -> list[str]:
+    """pydantic's faults as short lines "place: reason"."""
+    lines = []
+    faults = error.errors(include_url=False)
+    for fault in faults:
+        # A list is "too short" for pydantic when its items are faulty; the items' own faults say more.
+        spot = fault["loc"]
+        if fault["type"] == "too_short" and any(f["loc"][: len(spot)] == spot for f in faults if f is not fault):
+            continue
+        place = ".".join(str(part) for part in fault["loc"])
+        reason = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "missing":
+            reason = "is missing"
+        elif fault["type"] == "extra_forbidden":
+            reason = "is not a known key; check its spelling"
+        elif "input" in fault and not isinstance(fault["input"], (dict, list)):
+            reason += f" (found {str(fault['input'])[:60]!r})"
+        lines.append(f"{place} {reason}" if fault["type"] in ("missing", "extra_forbidden") else f"{place}: {reason}")
+    return lines
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

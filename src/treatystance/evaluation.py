@@ -151,8 +151,11 @@ def evaluate_scores(
         precision = [_average_precision(targets[:, k], probabilities[:, k], weights) for k in range(columns)]
         return np.column_stack([_f1(targets, tags, weights), *precision])
 
-    point = np.nan_to_num(statistic(ones)[0])
+    point = statistic(ones)[0]
     replicates = _replicates(documents, resamples, seed, statistic)
+    # A label that neither occurs nor is given counts 0, as in scikit-learn; its resamples likewise.
+    replicates[:, np.isnan(point)] = 0.0
+    point = np.nan_to_num(point)
     per_label = {}
     for k, name in enumerate(labels.names):
         both, given, support = (int(v.sum()) for v in (targets[:, k] & tags[:, k], tags[:, k], targets[:, k]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from treatystance.artifact import Artifact
-from treatystance.errors import GateError, ModelReferenceError
-from treatystance.registry import load_reference, model_version, set_alias
+from treatystance.errors import GateError
+from treatystance.registry import aliased_version, load_reference, model_version, set_alias
 
 __all__ = ["GateRules", "judge", "promote"]
 
@@ -25,6 +25,9 @@ def judge(challenger: Artifact, champion: Artifact | None, rules: GateRules) -> 
 
     Both are judged by the cross-validation that their training recorded, which must be on the same rows and labels.
     """
+    for artifact in (challenger, champion):
+        if artifact and not {"cross_validation", "evaluated_sha256"} <= set(artifact.provenance):
+            return [f"{artifact.full_name} carries no record of its cross-validation; train it again"]
     mine = challenger.provenance["cross_validation"]
     if champion is None:
         if mine["macro_f1"] < rules.first_macro_f1:
@@ -61,11 +64,8 @@ def promote(reference: str, alias: str = "champion", rules: GateRules = GateRule
     """
     name, version = model_version(reference)
     challenger = load_reference(f"models:/{name}/{version}")
-    try:
-        _, current = model_version(f"models:/{name}@{alias}")
-        champion = load_reference(f"models:/{name}/{current}")
-    except ModelReferenceError:
-        current, champion = "", None
+    current = aliased_version(name, alias)
+    champion = load_reference(f"models:/{name}/{current}") if current else None
     reasons = judge(challenger, champion, rules)
     if reasons:
         raise GateError(f"models:/{name}/{version} is not promoted to {alias}: " + "; ".join(reasons))

@@ -46,7 +46,7 @@ class Predictor:
 
     def decide(self, batch: Batch) -> Decisions:
         """Probabilities, tags and abstentions for sentences as columns: arrays of shape (sentences, labels)."""
-        return self.artifact.decision.decide(self.artifact.model.logits(batch))
+        return self.artifact.decide(batch)
 
     def predict(self, statements: Iterable[str | Statement]) -> list[Prediction]:
         """Split statements into sentences and tag each.
@@ -64,21 +64,26 @@ class Predictor:
         if isinstance(statements, (str, Statement)):
             raise TypeError("predict takes a list of statements; put the one you have into a list")
         given = [s if isinstance(s, Statement) else Statement(text=s) for s in statements]
-        spans = [segment(statement.text) for statement in given]
-        texts: list[str] = []
-        previous: list[str | None] = []
-        governments: list[str | None] = []
-        for statement, places in zip(given, spans, strict=True):
-            pieces = [statement.text[start:end] for start, end in places]
-            texts += pieces
-            previous += ([None, *pieces] if pieces else [])[: len(pieces)]
-            governments += [self.speaker(statement)] * len(pieces)
-        sentences = self._sentences(texts, [place for places in spans for place in places], previous, governments)
+        spans, batch = self.split(given)
+        sentences = self._sentences(batch, [place for places in spans for place in places])
         predictions, first = [], 0
         for statement, places in zip(given, spans, strict=True):
             predictions.append(self._statement(statement, sentences[first : first + len(places)]))
             first += len(places)
         return predictions
+
+    def split(self, statements: Sequence[Statement]) -> tuple[list[list[tuple[int, int]]], Batch]:
+        """The sentences of statements: their places in each, and all of them as one batch, in order."""
+        spans = [segment(statement.text) for statement in statements]
+        texts: list[str] = []
+        previous: list[str | None] = []
+        governments: list[str | None] = []
+        for statement, places in zip(statements, spans, strict=True):
+            pieces = [statement.text[start:end] for start, end in places]
+            texts += pieces
+            previous += ([None, *pieces] if pieces else [])[: len(pieces)]
+            governments += [self.speaker(statement)] * len(pieces)
+        return spans, Batch(texts, previous, governments)
 
     def predict_sentences(
         self, sentences: Sequence[str], governments: Sequence[str | None] | None = None
@@ -86,10 +91,9 @@ class Predictor:
         """Tag sentences as they are given, without splitting: one result per sentence, in the same order."""
         if isinstance(sentences, str):
             raise TypeError("predict_sentences takes a list of sentences; put the one you have into a list")
-        known: list[str | None] = list(governments) if governments is not None else [None] * len(sentences)
-        places = [(0, len(text)) for text in sentences]
         nothing: list[str | None] = [None] * len(sentences)
-        return self._sentences(list(sentences), places, nothing, known)
+        batch = Batch(list(sentences), nothing, list(governments) if governments is not None else nothing)
+        return self._sentences(batch, [(0, len(text)) for text in sentences])
 
     @staticmethod
     def speaker(statement: Statement) -> str | None:
@@ -98,14 +102,8 @@ class Predictor:
         kind = "wire_report" if not known and reads_like_report(statement.text) else statement.kind
         return speaker(statement.government, kind)
 
-    def _sentences(
-        self,
-        texts: list[str],
-        places: list[tuple[int, int]],
-        previous: list[str | None],
-        governments: list[str | None],
-    ) -> list[SentencePrediction]:
-        decided = self.decide(Batch(texts, previous, governments))
+    def _sentences(self, batch: Batch, places: Sequence[tuple[int, int]]) -> list[SentencePrediction]:
+        decided = self.decide(batch)
         names = self.labels.names
         return [
             SentencePrediction(
@@ -117,7 +115,7 @@ class Predictor:
                 uncertain=_chosen(names, uncertain),
             )
             for text, (start, end), scores, tags, uncertain in zip(
-                texts,
+                batch.texts,
                 places,
                 decided.probabilities.tolist(),
                 decided.tags.tolist(),

@@ -25,7 +25,9 @@ def git_commit(folder: Path | None = None) -> str:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    if not commit:
+    # Installed inside somebody else's checkout, the commit found would be theirs.
+    top = git("rev-parse", "--show-toplevel")
+    if not commit or (folder is None and top != str(Path(__file__).resolve().parents[2])):
         return "unknown"
     return f"{commit}+changes" if git("status", "--porcelain", "--untracked-files=no") else commit
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treatystance.artifact import load_artifact
+from treatystance.errors import InputError
 from treatystance.predictor import Predictor
 from treatystance.statement import Statement
 
@@ -28,21 +29,24 @@ class PyfuncModel:
             model_input: column `text`, and optionally `id`, `government`, `date`, `kind`.
             params: none are used.
 
+        Raises:
+            InputError: a text is not a string, or a fact is malformed.
+
         Returns:
-            Columns `id`, `score_<tag>`, `tag_<tag>`, `uncertain`, `model`, a row per statement in order.
+            Columns `id` (the row's number where none is given), `score_<tag>`, `tag_<tag>`, `uncertain`, `model`, a row
+            per statement in order.
         """
         import pandas as pd
 
         optional = [name for name in ("id", "government", "date", "kind") if name in model_input.columns]
-        statements = [
-            Statement(
-                text=str(record["text"]),
-                **{name: str(record[name]) for name in optional if not pd.isna(record[name])},
-            )
-            for record in model_input.to_dict("records")
-        ]
+        statements = []
+        for number, record in enumerate(model_input.to_dict("records"), 1):
+            if not isinstance(record["text"], str):
+                raise InputError(f"row {number}: text must be a string, not {record['text']!r}")
+            facts = {name: str(record[name]) for name in optional if not pd.isna(record[name])}
+            statements.append(Statement(text=record["text"], **facts))
         rows = []
-        for number, prediction in enumerate(self.predictor.predict(statements)):
+        for number, prediction in enumerate(self.predictor.predict(statements), 1):
             row: dict[str, Any] = {"id": prediction.id if prediction.id is not None else str(number)}
             row |= {f"score_{label}": score for label, score in prediction.scores.items()}
             row |= {f"tag_{label}": label in prediction.tags for label in prediction.scores}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,24 +19,56 @@ from treatystance.errors import MissingExtraError, ModelReferenceError, Treatyst
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT_TRACKING", "Run", "load_reference", "log_run", "model_version", "resolve", "set_alias"]
+__all__ = [
+    "DEFAULT_TRACKING",
+    "Run",
+    "aliased_version",
+    "load_reference",
+    "log_run",
+    "model_version",
+    "resolve",
+    "set_alias",
+]
 
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
+LATEST = "latest_trained"
 # The folder of ours inside a logged model: fixed here, not read from the model's own description.
 _INSIDE = Path("data") / "treatystance_model"
 _PACKAGED = ("minilm", "minilm-cascade")
 
 
-def _mlflow() -> Any:
-    """MLflow, pointed at MLFLOW_TRACKING_URI or at mlflow.db in the working folder, its chatter turned down."""
-    # The tracking store's libraries warn about one another; nothing that a user of this package could mend.
+def _tracking_uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+
+
+@contextmanager
+def _mlflow(error: type[TreatystanceError], what: str, reading: bool = True) -> Iterator[Any]:
+    """MLflow, pointed at MLFLOW_TRACKING_URI or at mlflow.db in the working folder; what it refuses becomes `error`.
+
+    Reading never creates a store.
+    """
+    uri = _tracking_uri()
+    if reading and uri == DEFAULT_TRACKING and not Path("mlflow.db").exists():
+        raise ModelReferenceError(f"{what}: no mlflow.db in this folder; set MLFLOW_TRACKING_URI")
     with warnings.catch_warnings():
+        # MLflow's libraries warn about one another; nothing that a user of this package could mend.
         warnings.simplefilter("ignore")
         import mlflow
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING)
-    return mlflow
+        from sqlalchemy.exc import SQLAlchemyError
+
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            mlflow.set_tracking_uri(uri)
+            yield mlflow
+        except (mlflow.exceptions.MlflowException, SQLAlchemyError, OSError) as cause:
+            reason = " ".join(str(cause).split())[:300]
+            raise error(f"{what}: MLflow at {_without_password(uri)} says: {reason}") from None
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def load_reference(reference: str) -> Artifact:
@@ -71,20 +105,15 @@ def resolve(reference: str) -> Path:
     )
 
 
+# Downloaded models stay until the process ends: worker processes read them too.
+_downloads: list[tempfile.TemporaryDirectory[str]] = []
+
+
 def _download(reference: str) -> Path:
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
-    if uri == DEFAULT_TRACKING and not Path("mlflow.db").exists():
-        raise ModelReferenceError(f"no model {reference!r}: no mlflow.db in this folder; set MLFLOW_TRACKING_URI")
-    mlflow = _mlflow()
-    try:
-        # The warnings are MLflow's own and its libraries'; the registry answers or raises.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            folder = Path(mlflow.artifacts.download_artifacts(reference))
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelReferenceError(f"no model {reference!r} at {uri}: {reason}") from None
-    inside = folder / _INSIDE
+    with _mlflow(ModelReferenceError, f"no model {reference!r}") as mlflow:
+        target = tempfile.TemporaryDirectory(prefix="treatystance-")
+        _downloads.append(target)
+        inside = Path(mlflow.artifacts.download_artifacts(reference, dst_path=target.name)) / _INSIDE
     if not inside.is_dir():
         raise ModelReferenceError(f"{reference!r} is a logged model, but not one of treatystance")
     return inside
@@ -115,7 +144,7 @@ def log_run(
     figures: Mapping[str, Figure],
     work: Path,
 ) -> Run:
-    """Track a training run and register its model; the alias `latest` moves to it.
+    """Track a training run and register its model; the alias `latest_trained` moves to it.
 
     Args:
         artifact: the model.
@@ -132,33 +161,24 @@ def log_run(
     Raises:
         TreatystanceError: MLflow refused.
     """
-    mlflow = _mlflow()
     folder = work / _INSIDE.name
     save_artifact(artifact, folder)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mlflow.set_experiment(artifact.name)
-            with mlflow.start_run() as run:
-                mlflow.log_params({key: str(value)[:6000] for key, value in parameters.items()})
-                mlflow.set_tags({**tags, "dataset_sha256": dataset_sha256})
-                mlflow.log_metrics(dict(metrics))
-                for step, values in enumerate(fold_metrics):
-                    mlflow.log_metrics(dict(values), step=step)
-                mlflow.log_input(_dataset(dataset_sha256, dataset_source), context="training")
-                for name, text in texts.items():
-                    mlflow.log_text(text, name)
-                for name, figure in figures.items():
-                    mlflow.log_figure(figure, name)
-                info = _log_model(mlflow, artifact, folder)
-                client = mlflow.MlflowClient()
-                version = str(info.registered_model_version)
-                client.set_registered_model_alias(artifact.name, "latest_trained", version)
-                return Run(run.info.run_id, artifact.name, version)
-    except mlflow.exceptions.MlflowException as error:
-        raise TreatystanceError(
-            f"MLflow at {mlflow.get_tracking_uri()}: {' '.join(str(error).split())[:300]}"
-        ) from None
+    with _mlflow(TreatystanceError, "the run cannot be tracked", reading=False) as mlflow:
+        mlflow.set_experiment(artifact.name)
+        with mlflow.start_run() as run:
+            mlflow.log_params({key: str(value)[:6000] for key, value in parameters.items()})
+            mlflow.set_tags({**tags, "dataset_sha256": dataset_sha256})
+            mlflow.log_metrics(dict(metrics))
+            for step, values in enumerate(fold_metrics):
+                mlflow.log_metrics(dict(values), step=step)
+            mlflow.log_input(_dataset(dataset_sha256, dataset_source), context="training")
+            for name, text in texts.items():
+                mlflow.log_text(text, name)
+            for name, figure in figures.items():
+                mlflow.log_figure(figure, name)
+            version = str(_log_model(mlflow, artifact, folder).registered_model_version)
+        mlflow.MlflowClient().set_registered_model_alias(artifact.name, LATEST, version)
+    return Run(run.info.run_id, artifact.name, version)
 
 
 def _dataset(sha256: str, source: str) -> Any:
@@ -201,28 +221,36 @@ def model_version(reference: str) -> tuple[str, str]:
     Raises:
         ModelReferenceError: it is of another form, or there is none.
     """
-    mlflow = _mlflow()
     body = reference.removeprefix("models:/")
     if body == reference or not ("@" in body or "/" in body):
         raise ModelReferenceError(f"{reference!r}: give models:/NAME/VERSION or models:/NAME@ALIAS")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            client = mlflow.MlflowClient()
-            if "@" in body:
-                found = client.get_model_version_by_alias(*body.rsplit("@", 1))
-            else:
-                found = client.get_model_version(*body.rsplit("/", 1))
-    except mlflow.exceptions.MlflowException as error:
-        raise ModelReferenceError(f"no model {reference!r}: {' '.join(str(error).split())[:200]}") from None
+    with _mlflow(ModelReferenceError, f"no model {reference!r}") as mlflow:
+        client = mlflow.MlflowClient()
+        if "@" in body:
+            found = client.get_model_version_by_alias(*body.rsplit("@", 1))
+        else:
+            found = client.get_model_version(*body.rsplit("/", 1))
     return found.name, str(found.version)
 
 
+def aliased_version(name: str, alias: str) -> str | None:
+    """The version that an alias of a registered model stands for, or None where there is no such alias.
+
+    Raises:
+        ModelReferenceError: there is no such registered model, or the registry cannot be read.
+    """
+    with _mlflow(ModelReferenceError, f"no registered model {name!r}") as mlflow:
+        aliases = mlflow.MlflowClient().get_registered_model(name).aliases
+    return str(aliases[alias]) if alias in aliases else None
+
+
 def set_alias(name: str, alias: str, version: str, why: Mapping[str, str]) -> None:
-    """Point an alias at a version and note on that version why."""
-    mlflow = _mlflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Point an alias at a version and note on that version why.
+
+    Raises:
+        TreatystanceError: the registry refused.
+    """
+    with _mlflow(TreatystanceError, f"the alias {alias!r} cannot be moved") as mlflow:
         client = mlflow.MlflowClient()
         for key, value in why.items():
             client.set_model_version_tag(name, version, key, value)

@@ -79,13 +79,17 @@ def _components(rows: Sequence[Row], members: Indices, pairs: Iterable[tuple[int
     return np.asarray(connected_components(graph, directed=False)[1][: len(members)], dtype=np.int64)
 
 
-def _strata(labels: npt.NDArray[np.bool_], members: Indices) -> npt.NDArray[np.int64]:
+def _strata(labels: npt.NDArray[np.bool_], members: Indices, folds: int) -> npt.NDArray[np.int64]:
     """For each member the rarest label that it carries, so that rare labels spread over the folds."""
     order = np.argsort(labels[members].sum(axis=0), kind="stable")
     strata = np.full(len(members), labels.shape[1], dtype=np.int64)
     for label in reversed(order):
         strata[labels[members, label]] = label
-    return strata
+    # A stratum with fewer rows than folds cannot be spread: it joins the rest.
+    names, counts = np.unique(strata, return_counts=True)
+    strata[np.isin(strata, names[counts < folds])] = labels.shape[1]
+    _, counts = np.unique(strata, return_counts=True)
+    return strata if counts.min() >= folds else np.zeros_like(strata)
 
 
 def _admissible(
@@ -143,7 +147,7 @@ def grouped_folds(
         raise InputError(f"{folds} folds are wanted, but the rows form only {len(np.unique(groups))} separate groups")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     result = []
-    for number, (_, test) in enumerate(splitter.split(tested, _strata(labels, tested), groups)):
+    for number, (_, test) in enumerate(splitter.split(tested, _strata(labels, tested, folds), groups)):
         chosen = tested[test]
         rest = np.setdiff1d(members, chosen)
         fold = Fold(f"fold {number}", _admissible(rows, rest.tolist(), chosen, pairs), chosen)
@@ -174,10 +178,10 @@ def temporal_split(rows: Sequence[Row], year: int, pairs: Sequence[tuple[int, in
 def leave_one_treaty_out(
     rows: Sequence[Row], minimum: int = 20, pairs: Sequence[tuple[int, int]] | None = None
 ) -> list[Fold]:
-    """A fold for each treaty with at least `minimum` rows: tested on it, trained on rows of other named treaties.
+    """A fold for each treaty with `minimum` rows or more to test on, trained on the rows of other named treaties.
 
     Raises:
-        InputError: no treaty has so many rows.
+        InputError: no treaty has so many rows, or there is no other to train on.
     """
     pairs = near_duplicates([row.text for row in rows]) if pairs is None else pairs
     by_treaty: dict[str, list[int]] = {}
@@ -186,15 +190,17 @@ def leave_one_treaty_out(
             by_treaty.setdefault(row.treaty.casefold(), []).append(i)
     result = []
     for treaty, members in sorted(by_treaty.items()):
-        if len(members) < minimum:
+        test = np.array([i for i in members if rows[i].evaluate], np.intp)
+        if len(test) < minimum:
             continue
-        test = np.array(members, np.intp)
         rest = sorted(i for other, m in by_treaty.items() if other != treaty for i in m)
         fold = Fold(treaty, _admissible(rows, rest, test, pairs, same_government=True), test)
+        if not len(fold.train):
+            raise InputError(f"no row of another treaty is left to train on when {treaty!r} is tested")
         check_leak(rows, fold, governments=False)
         result.append(fold)
     if not result:
-        raise InputError(f"no treaty is named by {minimum} rows or more")
+        raise InputError(f"no treaty is named by {minimum} rows that may be tested")
     return result
 
 

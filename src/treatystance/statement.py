@@ -42,7 +42,7 @@ def check_date(date: str) -> None:
 
 
 ANY_GOVERNMENT = "*"
-_FIRST_PERSON = re.compile(r"\b(?:we|our|ours|us|my|I)\b", re.IGNORECASE)
+_FIRST_PERSON = re.compile(r"\b(?:[Ww]e|[Oo]urs?|us|[Mm]y|I)\b")  # "US" is a country
 _REPORTED = re.compile(r"\b(?:said|says|told|announced|according to)\b", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“][^\"“”]{0,600}[\"”]")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from treatystance.errors import InputError
-from treatystance.statement import is_government
+from treatystance.statement import Statement, is_government
 
 __all__ = ["ENDINGS", "Chunk", "Columns", "Reject", "TableWriter", "count_rows", "open_writer", "read_chunks"]
 
@@ -21,37 +22,55 @@ _CHUNK_CHARS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns to read; `id` None numbers the rows, as does an `id` that the table need not have."""
+    """Names of the columns to read. Without `id_required` a row without an id takes its number (from 1) for one."""
 
     text: str = "text"
     id: str = "id"
     id_required: bool = False
     government: str = "government"
+    kind: str = "kind"
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that cannot be scored: its number in the file (from 1), its content, and why."""
+    """A row that cannot be scored: the file, the row's number there (from 1), its content, and why."""
 
+    file: str
     row_number: int
     row: Any
     reason: str
 
+    def to_json(self) -> str:
+        """One line of JSON; what JSON cannot hold is written as text."""
+        record = {"file": self.file, "row_number": self.row_number, "row": _plain(self.row), "reason": self.reason}
+        return json.dumps(record, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)
+
 
 @dataclass(slots=True)
 class Chunk:
-    """Consecutive rows: those to score as columns, and the rejects among them."""
+    """Consecutive rows of a file: those to score as columns, and the rejects among them."""
 
+    file: str
+    joined: bool = False  # ids of rows without one name the file too
     ids: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    governments: list[str | None] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     chars: int = 0
 
     @property
     def rows(self) -> int:
         """Rows of the input that the chunk covers."""
-        return len(self.texts) + len(self.rejects)
+        return len(self.statements) + len(self.rejects)
 
     def add(self, number: int, record: dict[str, Any], columns: Columns) -> None:
         """Take a row in, or reject it."""
@@ -65,20 +84,42 @@ class Chunk:
             reason = f"{columns.text!r} is not a string but {type(text).__name__}"
         elif not text.strip():
             reason = f"{columns.text!r} is empty"
+        elif not _encodable(text) or not _encodable(str(row_id)):
+            reason = "half of a surrogate pair, which no UTF-8 file can hold"
         elif columns.id_required and row_id is None:
             reason = f"{columns.id!r} is missing"
         else:
-            government = record.get(columns.government)
-            self.ids.append(str(row_id) if row_id is not None else str(number))
-            self.texts.append(text)
-            self.governments.append(government if is_government(government) else None)
+            government, kind = record.get(columns.government), record.get(columns.kind)
+            self.ids.append(
+                str(row_id) if row_id is not None else f"{self.file}:{number}" if self.joined else str(number)
+            )
+            # A government or kind that we cannot read does not stop a text from being scored.
+            self.statements.append(
+                Statement(
+                    text=text,
+                    government=government if is_government(government) else None,
+                    kind=kind if isinstance(kind, str) else None,
+                )
+            )
             self.chars += len(text)
             return
-        self.rejects.append(Reject(number, record, reason))
+        self.reject(number, record, reason)
+
+    def reject(self, number: int, row: Any, reason: str) -> None:
+        """Note a row that cannot be scored."""
+        self.rejects.append(Reject(self.file, number, row, reason))
 
 
-def read_chunks(path: Path, columns: Columns) -> Iterator[Chunk]:
-    """Read a table in chunks of bounded size.
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_chunks(path: Path, columns: Columns, joined: bool = False) -> Iterator[Chunk]:
+    """Read a table in chunks of bounded size; `joined` says that rows of several files will stand together.
 
     Raises:
         InputError: the file is missing, empty, binary, of an unknown ending, or lacks a column.
@@ -89,7 +130,7 @@ def read_chunks(path: Path, columns: Columns) -> Iterator[Chunk]:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: empty; nothing to score")
-        yield from readers[path.suffix](path, columns)
+        yield from readers[path.suffix](path, columns, joined)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -107,8 +148,8 @@ def _full(chunk: Chunk) -> bool:
     return chunk.rows >= _CHUNK_ROWS or chunk.chars >= _CHUNK_CHARS
 
 
-def _read_jsonl(path: Path, columns: Columns) -> Iterator[Chunk]:
-    chunk = Chunk()
+def _read_jsonl(path: Path, columns: Columns, joined: bool = False) -> Iterator[Chunk]:
+    chunk = Chunk(path.name, joined)
     with path.open("rb") as lines:
         start = lines.read(4096)
         if b"\0" in start:
@@ -123,21 +164,21 @@ def _read_jsonl(path: Path, columns: Columns) -> Iterator[Chunk]:
                     raise TypeError(f"a JSON object is wanted, not {type(record).__name__}")
             except UnicodeDecodeError as error:
                 reason = f"not UTF-8 at byte {error.start + 1} of the line"
-                chunk.rejects.append(Reject(number, line.decode("utf-8", "replace").rstrip("\n"), reason))
+                chunk.reject(number, line.decode("utf-8", "replace").rstrip("\n"), reason)
             except (TypeError, ValueError, RecursionError) as error:
                 reason = str(error) if isinstance(error, TypeError) else f"not JSON ({error})"
-                chunk.rejects.append(Reject(number, line.decode("utf-8").rstrip("\n"), reason))
+                chunk.reject(number, line.decode("utf-8").rstrip("\n"), reason)
             else:
                 chunk.add(number, record, columns)
             if _full(chunk):
                 yield chunk
-                chunk = Chunk()
+                chunk = Chunk(path.name, joined)
     if chunk.rows:
         yield chunk
 
 
-def _read_csv(path: Path, columns: Columns) -> Iterator[Chunk]:
-    chunk = Chunk()
+def _read_csv(path: Path, columns: Columns, joined: bool = False) -> Iterator[Chunk]:
+    chunk = Chunk(path.name, joined)
     csv.field_size_limit(2**31 - 1)
     with path.open("rb") as probe:
         if b"\0" in probe.read(4096):
@@ -155,10 +196,10 @@ def _read_csv(path: Path, columns: Columns) -> Iterator[Chunk]:
                     chunk.add(number, dict(zip(header, values, strict=True)), columns)
                 else:
                     reason = f"{len(values)} fields, but the header has {len(header)}"
-                    chunk.rejects.append(Reject(number, values, reason))
+                    chunk.reject(number, values, reason)
                 if _full(chunk):
                     yield chunk
-                    chunk = Chunk()
+                    chunk = Chunk(path.name, joined)
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 after row {number} ({error.reason}); convert it to UTF-8") from None
         except csv.Error as error:
@@ -167,13 +208,13 @@ def _read_csv(path: Path, columns: Columns) -> Iterator[Chunk]:
         yield chunk
 
 
-def _read_parquet(path: Path, columns: Columns) -> Iterator[Chunk]:
+def _read_parquet(path: Path, columns: Columns, joined: bool = False) -> Iterator[Chunk]:
     import pyarrow as pa
 
     with _parquet_file(path) as file:
         _require(path, file.schema_arrow.names, columns)
         number = 0
-        chunk = Chunk()
+        chunk = Chunk(path.name, joined)
         try:
             for batch in file.iter_batches(batch_size=_CHUNK_ROWS):
                 for record in batch.to_pylist():
@@ -181,7 +222,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Chunk]:
                     chunk.add(number, record, columns)
                     if _full(chunk):
                         yield chunk
-                        chunk = Chunk()
+                        chunk = Chunk(path.name, joined)
         except pa.ArrowException as error:
             raise InputError(f"{path}: damaged after row {number} ({str(error).splitlines()[0]})") from None
     if chunk.rows:

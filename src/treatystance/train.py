@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,12 +81,17 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
             say(f"left out {source.path}: {error}")
             continue
         rows += [replace(row, weight=source.weight, evaluate=source.evaluate) for row in found]
+    for row_id, count in Counter(row.id for row in rows).items():
+        if count > 1:
+            faults.append(f"{row_id!r} stands in several sources; give each row its own id, or name a file once")
     if faults:
         raise CorpusError(faults)
     if rows and not any(row.evaluate for row in rows):
-        say("no real text is at hand to test on: cross-validating on the composed text, which says little about real statements")
+        say("no real text is at hand to test on: cross-validating on the composed text, which says little of real text")
         rows = [replace(row, evaluate=True) for row in rows]
     labels = config.label_set or infer_labels((label for row in rows for label in row.labels), config.exclusive)
+    if labels.exclusive and (wrong := [row for row in rows if len(row.labels) != 1]):
+        raise CorpusError([f"{row.id}: exactly one label is wanted, not {len(row.labels)}" for row in wrong])
     return Corpus(tuple(rows), labels, codebook_sha256())
 
 
@@ -365,15 +371,15 @@ def evaluate(reference: str, path: Path, resamples: int = 1000, seed: int = 0) -
         CorpusError: with every fault of the file.
         InputError: the file or the model cannot be read.
     """
-    from treatystance.predictor import Predictor
+    from treatystance.registry import load_reference
 
-    predictor = Predictor.load(reference)
+    artifact = load_reference(reference)
     faults: list[str] = []
-    rows = load_rows([path], {}, faults, predictor.labels)
+    rows = load_rows([path], {}, faults, artifact.labels)
     if faults:
         raise CorpusError(faults)
-    corpus = Corpus(tuple(rows), predictor.labels)
-    decisions = predictor.decide(Batch.of(corpus.rows))
+    corpus = Corpus(tuple(rows), artifact.labels)
+    decisions = artifact.decide(Batch.of(corpus.rows))
     report = evaluate_scores(
         corpus.labels,
         corpus.label_matrix(),
@@ -384,4 +390,4 @@ def evaluate(reference: str, path: Path, resamples: int = 1000, seed: int = 0) -
         0.95,
         seed,
     )
-    return report, predictor.model
+    return report, artifact.full_name

@@ -19,13 +19,14 @@ __all__ = ["Agreement", "agreement"]
 class Agreement:
     """Agreement on one label.
 
-    `alpha` is Krippendorff's alpha (nominal; Krippendorff 2011) with its 95 % percentile interval over documents;
+    `alpha` is Krippendorff's alpha (nominal; Krippendorff 2011) with its 95 % percentile interval over documents, both
+    None where the label does not vary;
     `raw` the share of sentences on which both agree; `both`, `first_only`, `second_only`, `neither` the confusion.
     """
 
     label: str
-    alpha: float
-    alpha_ci: tuple[float, float]
+    alpha: float | None
+    alpha_ci: tuple[float, float] | None
     raw: float
     both: int
     first_only: int
@@ -34,7 +35,7 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        return {**asdict(self), "alpha_ci": list(self.alpha_ci)}
+        return {**asdict(self), "alpha_ci": list(self.alpha_ci) if self.alpha_ci else None}
 
 
 def agreement(
@@ -68,14 +69,15 @@ def agreement(
                 return float("nan")
             return float(krippendorff.alpha(reliability_data=values, level_of_measurement="nominal"))
 
-        replicates = [alpha(rows) for rows in draws]
-        low, high = np.nanpercentile(replicates, [2.5, 97.5]) if not np.all(np.isnan(replicates)) else (np.nan,) * 2
+        point = alpha(np.arange(len(pairs)))
+        defined = [value for rows in draws if not np.isnan(value := alpha(rows))]
+        interval = np.percentile(defined, [2.5, 97.5]).tolist() if defined else None
         a, b = first.astype(bool), second.astype(bool)
         results.append(
             Agreement(
                 label=name,
-                alpha=alpha(np.arange(len(pairs))),
-                alpha_ci=(float(low), float(high)),
+                alpha=None if np.isnan(point) else point,
+                alpha_ci=(interval[0], interval[1]) if interval else None,
                 raw=float(np.mean(a == b)),
                 both=int(np.sum(a & b)),
                 first_only=int(np.sum(a & ~b)),

@@ -37,7 +37,7 @@ def features(labels: LabelSet) -> Features:
             "language": text,
             "phenomenon": text,
             "origin": text,
-            "weight": Value("float32"),
+            "weight": Value("float64"),
             "evaluate": Value("bool"),
         }
     )

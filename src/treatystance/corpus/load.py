@@ -104,7 +104,7 @@ def _rows_of(record: StatementRecord | Annotation | LabelledRow, path: Path, num
     if isinstance(record, LabelledRow):
         row_id = str(record.id) if record.id is not None else f"{path.name}:{number}"
         doc_id = str(record.doc_id) if record.doc_id is not None else row_id
-        facts = record.model_dump(include={"text", "labels", "prev", "next", "government", "year", "kind"})
+        facts = record.model_dump(exclude={"id", "doc_id"})
         return [Row(id=row_id, doc_id=doc_id, origin=path.name, **facts)]
     texts = [sentence.text for sentence in record.sentences]
     whole = Row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -41,7 +42,10 @@ def read_documents(path: Path, wanted: set[str]) -> dict[str, str]:
         raise InputError(f"{path}: no such corpus file; give the Parquet file or the publisher's archive")
     if path.suffix == ".parquet":
         return _from_parquet(path, wanted)
-    return dict(_from_text_files(path, wanted))
+    try:
+        return dict(_from_text_files(path, wanted))
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise InputError(f"{path}: damaged archive ({error}); download it again") from None
 
 
 def _from_parquet(path: Path, wanted: set[str]) -> dict[str, str]:
@@ -67,8 +71,7 @@ def _from_parquet(path: Path, wanted: set[str]) -> dict[str, str]:
 def _from_text_files(path: Path, wanted: set[str]) -> Iterator[tuple[str, str]]:
     def stem(name: str) -> str | None:
         part = PurePosixPath(name)
-        # Archives packed on macOS carry a shadow file "._NAME" beside each file.
-        return part.stem if part.suffix == ".txt" and not part.name.startswith("._") and part.stem in wanted else None
+        return part.stem if part.suffix == ".txt" and part.stem in wanted else None
 
     if path.is_dir():
         for file in sorted(path.rglob("*.txt")):

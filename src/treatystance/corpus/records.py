@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from treatystance.config import explain
 from treatystance.errors import InputError
 from treatystance.statement import check_date, check_government
 
@@ -128,7 +129,7 @@ class Annotation(_Record):
     end: Annotated[int, Field(ge=1)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     labels: tuple[str, ...]
-    prev_start: int | None = None
+    prev_start: Annotated[int, Field(ge=0)] | None = None
     next_end: int | None = None
     first: tuple[str, ...] | None = None
     second: tuple[str, ...] | None = None
@@ -141,12 +142,12 @@ class Annotation(_Record):
     round: int | None = None
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
 
-    @field_validator("end")
-    @classmethod
-    def _ordered(cls, end: int, info: Any) -> int:
-        if "start" in info.data and end <= info.data["start"]:
-            raise ValueError(f"end {end} is not after start {info.data['start']}")
-        return end
+    @model_validator(mode="after")
+    def _ordered(self) -> Annotation:
+        places = [self.prev_start or 0, self.start, self.end, self.end if self.next_end is None else self.next_end]
+        if places != sorted(places) or self.start == self.end:
+            raise ValueError(f"prev_start, start, end and next_end are out of order: {places}")
+        return self
 
 
 class LabelledRow(_Record):
@@ -161,8 +162,12 @@ class LabelledRow(_Record):
     prev: str | None = None
     next: str | None = None
     government: str | None = None
+    co_governments: tuple[str, ...] = ()
     year: int | None = None
     kind: str | None = None
+    treaty: str | None = None
+    language: str | None = None
+    phenomenon: str | None = None
 
 
 Record = StatementRecord | Annotation | LabelledRow
@@ -201,7 +206,7 @@ def read_records(path: Path, faults: list[str]) -> Iterator[tuple[int, Record]]:
         except UnicodeDecodeError as error:
             faults.append(f"{where}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
             continue
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             faults.append(f"{where}: not JSON ({error})")
             continue
         if not isinstance(value, dict):
@@ -211,19 +216,3 @@ def read_records(path: Path, faults: list[str]) -> Iterator[tuple[int, Record]]:
             yield number, _record_type(set(value)).model_validate_json(line)
         except ValidationError as error:
             faults.extend(f"{where}: {fault}" for fault in explain(error))
-
-
-def explain(error: ValidationError) -> list[str]:
-    """pydantic's faults as short lines "place: reason"."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"])
-        reason = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "missing":
-            reason = "is missing"
-        elif fault["type"] == "extra_forbidden":
-            reason = "is not a known key; check its spelling"
-        elif "input" in fault and not isinstance(fault["input"], (dict, list)):
-            reason += f" (found {str(fault['input'])[:60]!r})"
-        lines.append(f"{place} {reason}" if fault["type"] in ("missing", "extra_forbidden") else f"{place}: {reason}")
-    return lines

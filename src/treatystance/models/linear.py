@@ -195,7 +195,7 @@ class LinearModel:
         return {"word_ngrams": len(self._grams), "char_ngrams": len(self._chars)}
 
     def files(self) -> dict[str, bytes]:
-        """`ngrams.json`, `vocabulary.txt` (word n-grams, an empty line, character n-grams) and the weights."""
+        """`ngrams.json`, `vocabulary.json` (word n-grams, character n-grams) and the weights."""
         from safetensors.numpy import save
 
         settings = {
@@ -204,11 +204,10 @@ class LinearModel:
             "countries": dict(self.settings.countries),
             "anchors": {name: list(words) for name, words in self.settings.anchors.items()},
         }
-        vocabulary = "\n".join([*self._grams, "", *self._chars])
         weights = {"word": self._gram_weights, "char": self._char_weights, "bias": self._bias}
         return {
             "ngrams.json": json.dumps(settings, ensure_ascii=False, sort_keys=True).encode(),
-            "vocabulary.txt": vocabulary.encode(),
+            "vocabulary.json": json.dumps([self._grams, self._chars], ensure_ascii=False).encode(),
             "weights.safetensors": save(weights),
         }
 
@@ -230,12 +229,13 @@ class LinearModel:
                 {**stored["countries"]},
                 {name: tuple(words) for name, words in stored["anchors"].items()},
             )
-            lists = [part.split("\n") if part else [] for part in content["vocabulary.txt"].decode().split("\n\n")]
-            words, chars = lists
+            words, chars = json.loads(content["vocabulary.json"])
             weights = load(content["weights.safetensors"])
             shapes = {"word": (len(words), len(labels)), "char": (len(chars), len(labels)), "bias": (len(labels),)}
             if {name: weights[name].shape for name in shapes} != shapes:
                 raise ValueError("the weights' shapes are not those of the vocabulary")
+            if not all(np.isfinite(weights[name]).all() for name in shapes):
+                raise ValueError("a weight is not a finite number")
             return cls(labels, settings, words, weights["word"], chars, weights["char"], weights["bias"])
         except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
             raise ArtifactError(f"the linear model's files do not fit together ({error})") from None

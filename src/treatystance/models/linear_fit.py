@@ -67,7 +67,7 @@ def fit_pipeline(
     """Fit vocabulary, TF-IDF and one scikit-learn classifier per column of `targets`.
 
     Raises:
-        InputError: no n-gram is frequent enough, or a label has no positive or no negative row.
+        InputError: no n-gram is frequent enough.
     """
     settings = NgramSettings(
         features.word_ngrams[1],
@@ -93,8 +93,6 @@ def fit_pipeline(
     fitted = []
     for column in range(targets.shape[1]):
         target = targets[:, column]
-        if target.all() or not target.any():
-            raise InputError(f"label {column + 1} of {targets.shape[1]} has {int(target.sum())} of {len(target)} rows")
         fitted.append(_classifier(classifier, seed).fit(matrix, target, sample_weight=weights))
     return settings, [block for block, _ in fitted_blocks], fitted
 
@@ -134,8 +132,13 @@ def fit_linear(
         seed: of the solver.
 
     Raises:
-        InputError: as in `fit_pipeline`.
+        InputError: no n-gram is frequent enough, or a label has no positive or no negative row.
     """
+    for name, target in zip(labels.names, targets.T, strict=True):
+        if target.all() or not target.any():
+            raise InputError(
+                f"label {name!r} is carried by {int(target.sum())} of {len(target)} rows: nothing to learn"
+            )
     settings, blocks, fitted = fit_pipeline(batch, targets, weights, features, classifier, seed)
     coefficients = np.vstack([one.coef_ for one in fitted])
     bias = np.array([one.intercept_[0] for one in fitted], np.float32)
