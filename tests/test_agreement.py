@@ -43,6 +43,8 @@ def test_interval_contains_alpha_and_follows_the_seed() -> None:
     one, again, other = (agreement(more, LABELS, resamples=200, seed=seed)[0] for seed in (0, 0, 1))
     assert one == again
     assert one.alpha_ci != other.alpha_ci
+    assert one.alpha is not None
+    assert one.alpha_ci is not None
     assert one.alpha_ci[0] < one.alpha < one.alpha_ci[1]
 
 
@@ -57,6 +59,7 @@ def test_full_agreement_and_systematic_disagreement() -> None:
     same = agreement([annotation(i, a, a) for i, (a, _) in enumerate(PAIRS)], LABELS, resamples=50)[0]
     assert (same.alpha, same.raw) == (1.0, 1.0)
     opposite = agreement([annotation(i, *pair) for i, pair in enumerate([(OUT, NONE), (NONE, OUT)] * 5)], LABELS)[0]
+    assert opposite.alpha is not None
     assert opposite.alpha < 0
     assert opposite.raw == 0
 
@@ -66,6 +69,15 @@ def test_rows_of_one_annotator_do_not_count() -> None:
     assert agreement([*ANNOTATIONS, *alone], LABELS)[0].alpha == agreement(ANNOTATIONS, LABELS)[0].alpha
     with pytest.raises(InputError, match="two annotators"):
         agreement(alone, LABELS)
+
+
+@pytest.mark.parametrize(("given", "both"), [(OUT, 4), (NONE, 0)])
+def test_a_label_that_does_not_vary_has_no_alpha(given: tuple[str, ...], both: int) -> None:
+    out = agreement([annotation(i, given, given) for i in range(4)], LABELS, resamples=50)[0]
+    assert out.alpha is None
+    assert out.alpha_ci is None
+    assert (out.raw, out.both, out.neither) == (1.0, both, 4 - both)
+    assert out.to_dict()["alpha"] is out.to_dict()["alpha_ci"] is None
 
 
 def test_result_is_json_also_where_a_label_never_occurs() -> None:

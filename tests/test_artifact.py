@@ -18,7 +18,7 @@ from treatystance.models.base import Batch
 from treatystance.models.linear import LinearModel, NgramSettings
 from treatystance.statement import LabelSet
 
-FILES = ("manifest.json", "ngrams.json", "vocabulary.txt", "weights.safetensors")
+FILES = ("manifest.json", "ngrams.json", "vocabulary.json", "weights.safetensors")
 TEXTS = ["We shall withdraw from the treaty.", "We remain bound by it.", "", "Zürich 平和", "We protect civilians."]
 
 
@@ -40,7 +40,8 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     body = {key: value for key, value in manifest.items() if key != "sha256"}
     canonical = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
     manifest["sha256"] = hashlib.sha256(canonical).hexdigest()
-    path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", "utf-8")
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def refused(folder: Path, message: str = ".") -> None:
@@ -165,7 +166,7 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
         ({"format_version": None}, "not known"),
         ({"format_version": [1]}, "not known"),
         ({"kind": "forest"}, "family 'forest' is not known"),
-        ({"kind": ["linear"]}, "not known"),
+        ({"kind": ["linear"]}, "not that of a treatystance model"),
         ({"format": "somebody-else"}, "not a treatystance model"),
         ({"files": {}}, "the manifest lists"),
         ({"files": []}, "."),
@@ -183,6 +184,32 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
 def test_a_manifest_that_we_would_not_write_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
     rewrite(folder, lambda manifest: manifest.update(change))
     refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content + b"\n",
+        lambda content: content.rstrip(b"\n"),
+        lambda content: b" " + content,
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: content.replace(b'": ', b'":  ', 1),
+        lambda content: json.dumps(json.loads(content)).encode(),
+        lambda content: content.replace(b"{", b'{"name": "tiny", ', 1),
+    ],
+)
+def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(
+    folder: Path, change: Callable[[bytes], bytes]
+) -> None:
+    path = folder / "manifest.json"
+    path.write_bytes(change(path.read_bytes()))
+    refused(folder)
+
+
+def test_a_manifest_that_is_a_link_is_refused_and_says_so(folder: Path, model_folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").symlink_to(model_folder / "manifest.json")
+    refused(folder, "a link, not a file")
 
 
 @pytest.mark.parametrize(
@@ -207,12 +234,21 @@ def test_a_decision_rule_that_does_not_fit_is_refused(folder: Path, part: str, v
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("vocabulary.txt", lambda content: content.replace(b"\n", b"", 1)),
-        ("vocabulary.txt", lambda content: content + b"\nmore"),
-        ("vocabulary.txt", lambda content: b"\xff" + content),
+        ("vocabulary.json", lambda content: content.replace(b'", "', b"", 1)),
+        ("vocabulary.json", lambda content: content[:-2] + b', "more"]]'),
+        ("vocabulary.json", lambda content: b"\xff" + content),
+        ("vocabulary.json", lambda content: content[:-1]),
+        ("vocabulary.json", lambda content: b"[" * 200_000),
+        ("vocabulary.json", lambda content: b"{}"),
+        ("vocabulary.json", lambda content: json.dumps(json.loads(content)[::-1]).encode()),
+        ("vocabulary.json", lambda content: json.dumps([*json.loads(content), []]).encode()),
+        ("vocabulary.json", lambda content: json.dumps([[7 for _ in part] for part in json.loads(content)]).encode()),
         ("ngrams.json", lambda content: b"{}"),
         ("ngrams.json", lambda content: b"[]"),
-        ("ngrams.json", lambda content: b'{"longest": 2, "chars": [3], "countries": {}}'),
+        ("ngrams.json", lambda content: b'{"longest": 2, "chars": null, "countries": {}}'),
+        ("ngrams.json", lambda content: b'{"longest": 2, "chars": [3], "countries": {}, "anchors": {}}'),
+        ("ngrams.json", lambda content: b'{"longest": 2, "chars": null, "countries": {}, "anchors": []}'),
+        ("ngrams.json", lambda content: b'{"longest": 2, "chars": null, "countries": {}, "anchors": {"a": 1}}'),
         ("weights.safetensors", lambda content: b"not tensors"),
         ("weights.safetensors", lambda content: content[:-4]),
     ],

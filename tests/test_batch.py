@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from treatystance import Predictor, Statement
-from treatystance.batch import Scored, Unit, score_files
+from treatystance.batch import Scored, Unit, score_files, score_schema, score_statements
 from treatystance.errors import InputError, ModelReferenceError, TreatystanceError
 from treatystance.statement import DEFAULT_LABELS
-from treatystance.tables import Chunk, Columns
+from treatystance.tables import Columns
 
 ENDINGS = (".jsonl", ".csv", ".parquet")
 SCORES = [f"score_{name}" for name in DEFAULT_LABELS]
@@ -148,6 +148,31 @@ def test_a_news_report_is_read_as_one_here_too(tmp_path: Path, model_folder: Pat
     assert_same(read(tmp_path / "out.jsonl"), wanted)
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_column_of_kinds_is_used(tmp_path: Path, model_folder: Path, predictor: Predictor, ending: str) -> None:
+    text = "Poland has decided to withdraw from the Convention."
+    rows = [{"id": kind, "text": text, "kind": kind} for kind in ("wire_report", "speech")]
+    score(write(tmp_path / f"in{ending}", rows), tmp_path / "out.jsonl", model_folder)
+    found = read(tmp_path / "out.jsonl")
+    wanted = [Statement(text, id=kind, kind=kind) for kind in ("wire_report", "speech")]
+    assert_same(found, expected(predictor, wanted, "statement"))
+    assert found[0][SCORES[0]] != found[1][SCORES[0]]
+
+
+@pytest.mark.parametrize("unit", COLUMNS)
+def test_statements_are_scored_as_columns(predictor: Predictor, unit: Unit) -> None:
+    statements = [Statement(text, id=str(i), government="POL") for i, text in enumerate(["", *TEXTS, " "])]
+    found = score_statements(predictor, unit, [str(s.id) for s in statements], statements)
+    assert found.schema == score_schema(predictor.labels, unit)
+    assert_same(found.to_pylist(), expected(predictor, statements, unit))
+
+
+@pytest.mark.parametrize("unit", COLUMNS)
+def test_no_statements_give_no_rows(predictor: Predictor, unit: Unit) -> None:
+    found = score_statements(predictor, unit, [], [])
+    assert (found.num_rows, found.schema.names) == (0, COLUMNS[unit])
+
+
 def test_parquet_types(tmp_path: Path, model_folder: Path) -> None:
     source = write(tmp_path / "in.jsonl", [{"text": TEXTS[0]}])
     score(source, tmp_path / "out.parquet", model_folder, "sentence")
@@ -193,7 +218,8 @@ def test_rejected_rows_are_told_and_counted(tmp_path: Path, model_folder: Path, 
 
     told = (tmp_path / "out.jsonl.rejects.jsonl").read_text("utf-8").splitlines()
     rejects = [json.loads(line, parse_constant=strict) for line in told]
-    assert [list(reject) for reject in rejects] == [["row_number", "row", "reason"]] * rejected
+    assert [list(reject) for reject in rejects] == [["file", "row_number", "row", "reason"]] * rejected
+    assert {reject["file"] for reject in rejects} == {name}
     numbers = [reject["row_number"] for reject in rejects]
     assert numbers == sorted(numbers)
     assert all(reject["reason"] for reject in rejects)
@@ -298,6 +324,25 @@ def test_a_folder_into_one_file(tmp_path: Path, model_folder: Path, target: str)
     assert [row["id"] for row in read(out)] == [f"{i}-{k}" for i in range(3) for k in range(5)]
 
 
+@pytest.mark.parametrize("target", ENDINGS)
+def test_rows_of_joined_files_are_told_apart(tmp_path: Path, model_folder: Path, target: str) -> None:
+    for ending in ENDINGS:
+        rows = [{"text": text} for text in ("We leave.", "", "We stay.")]
+        write(tmp_path / "in" / f"a{ending}", rows)
+    out = tmp_path / f"all{target}"
+    assert score(tmp_path / "in", out, model_folder) == Scored(9, 6, 3, 6)
+    names = sorted(f"a{ending}" for ending in ENDINGS)
+    assert [row["id"] for row in read(out)] == [f"{name}:{number}" for name in names for number in (1, 3)]
+    told = [json.loads(line) for line in out.with_name(out.name + ".rejects.jsonl").read_text("utf-8").splitlines()]
+    assert [(reject["file"], reject["row_number"]) for reject in told] == [(name, 2) for name in names]
+
+
+def test_a_single_file_in_a_folder_needs_no_name(tmp_path: Path, model_folder: Path) -> None:
+    write(tmp_path / "in" / "a.jsonl", [{"text": "We leave."}])
+    score(tmp_path / "in", tmp_path / "all.jsonl", model_folder)
+    assert [row["id"] for row in read(tmp_path / "all.jsonl")] == ["1"]
+
+
 def test_a_folder_without_tables_is_refused(tmp_path: Path, model_folder: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").touch()
@@ -368,8 +413,7 @@ def test_a_full_disk_leaves_nothing(
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, model_folder: Path) -> None:
-    def interrupted(chunks: Iterable[Chunk], total: int | None) -> Iterable[Chunk]:
-        yield next(iter(chunks))
+    def interrupted(rows: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
     source = write(tmp_path / "in.jsonl", [{"text": "We leave."}] * 600)
@@ -381,10 +425,8 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, model_folder: Path) -> None
 def test_progress_sees_every_row_and_the_total(tmp_path: Path, model_folder: Path) -> None:
     seen: list[tuple[int, int | None]] = []
 
-    def watch(chunks: Iterable[Chunk], total: int | None) -> Iterable[Chunk]:
-        for chunk in chunks:
-            seen.append((chunk.rows, total))
-            yield chunk
+    def watch(rows: int, total: int | None) -> None:
+        seen.append((rows, total))
 
     for name, total in (("in.parquet", 600), ("in.jsonl", None)):
         seen.clear()
@@ -437,10 +479,39 @@ def test_bad_inputs(tmp_path: Path, model_folder: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["in.txt"]
 
 
-@pytest.mark.parametrize(("source", "target"), [("in/a.jsonl", "in/a.jsonl"), ("in", "in"), ("in", "in/../in/a.jsonl")])
-def test_the_input_is_never_overwritten(tmp_path: Path, model_folder: Path, source: str, target: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("in/a.jsonl", "in/a.jsonl", "is the input"),
+        ("in/a.jsonl", "in/../in/a.jsonl", "is the input"),
+        ("in/a.jsonl", "link/a.jsonl", "is the input"),
+        ("in/a.jsonl", "link.jsonl", "is the input"),
+        ("in", "in", "lies in the folder"),
+        ("in", "in/../in/a.jsonl", "lies in the folder"),
+        ("in", "in/new/out", "lies in the folder"),
+        ("in", "in/new.jsonl", "lies in the folder"),
+        ("in", "link/new.jsonl", "lies in the folder"),
+    ],
+)
+def test_the_input_is_never_overwritten(
+    tmp_path: Path, model_folder: Path, source: str, target: str, message: str
+) -> None:
     path = write(tmp_path / "in" / "a.jsonl", [{"text": "We leave."}, {"text": None}])
+    (tmp_path / "link").symlink_to("in")
+    (tmp_path / "link.jsonl").symlink_to("in/a.jsonl")
     before = path.read_bytes()
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=message):
         score(tmp_path / source, tmp_path / target, model_folder)
     assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.jsonl", "in", "link", "link.jsonl"]
+
+
+@pytest.mark.parametrize("bad_row", [False, True])
+def test_the_input_is_not_overwritten_by_the_rejects_either(tmp_path: Path, model_folder: Path, bad_row: bool) -> None:
+    """As where somebody mends the rejects of a run and scores them."""
+    rows: list[dict[str, Any]] = [{"text": "We leave."}, *([{"text": None}] if bad_row else [])]
+    source = write(tmp_path / "out.csv.rejects.jsonl", rows)
+    before = source.read_bytes()
+    with pytest.raises(InputError):
+        score(source, tmp_path / "out.csv", model_folder)
+    assert source.read_bytes() == before

@@ -158,6 +158,8 @@ BAD = {
     "score ending": Bad("score d.txt o.csv --model MODEL", "ending", {"d.txt": b"We go."}),
     "output ending": Bad("score d.csv o.txt --model MODEL", "ending", {"d.csv": b"text\nWe go.\n"}),
     "output in a file": Bad("score d.csv d.csv/o.csv --model MODEL", "cannot be written", {"d.csv": b"text\nWe go.\n"}),
+    "output onto the input": Bad("score d.csv ./d.csv --model MODEL", "is the input", {"d.csv": b"text\nWe go.\n"}),
+    "output in the input folder": Bad("score . out --model MODEL", "lies in the folder", {"d.csv": b"text\nWe go.\n"}),
     "ray": Bad("score d.csv o.csv --engine ray", "ray", {"d.csv": b"text\nWe go.\n"}, code=1),
     # corpus
     "corpus pair": Bad("corpus build --annotations a.jsonl --corpus ungdc --out o.jsonl", "write NAME=FILE"),

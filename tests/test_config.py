@@ -66,6 +66,16 @@ def test_default_recipe_has_the_three_tags() -> None:
         ("seed", 7.5, "seed: "),
         ("seed", -1, "seed: "),
         ("seed", True, "seed: "),
+        ("seed", 2**31, "seed: "),
+        ("features.anchors", ["treaty"], "features.anchors: "),
+        ("features.anchors", {"treaty": "treaty"}, "features.anchors.treaty: "),
+        ("features.anchors", {"treaty": ["Treaty"]}, "features.anchors.treaty.0: "),
+        ("features.anchors", {"treaty": ["the treaty"]}, "features.anchors.treaty.0: "),
+        ("features.anchors", {"treaty": ["pact", ""]}, "features.anchors.treaty.1: "),
+        ("features.anchors", {"treaty": [1]}, "features.anchors.treaty.0: "),
+        ("features.anchors", {"Treaty": ["treaty"]}, "features.anchors.Treaty"),
+        ("features.anchors", {"a>b": ["treaty"]}, "features.anchors.a>b"),
+        ("features.anchors", {"": ["treaty"]}, "features.anchors."),
         ("name", "", "name: "),
         ("name", "a/b", "name: "),
         ("exclusive", "no", "exclusive: "),
@@ -97,6 +107,19 @@ def test_refused_with_the_key_named(path: str, value: Any, reason: str) -> None:
     assert str(caught.value).startswith("my.yaml: ")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_largest_seed() -> None:
+    assert parse_config(changed("seed", 2**31 - 1)).seed == 2**31 - 1
+
+
+def test_anchors_are_classes_of_words_and_by_default_none() -> None:
+    assert parse_config(BASE).features.anchors == {}
+    given = {"treaty": ["treaty", "o'clock", "1949"], "none": []}
+    assert parse_config(changed("features.anchors", given)).features.anchors == {
+        "treaty": ("treaty", "o'clock", "1949"),
+        "none": (),
+    }
 
 
 def test_every_fault_is_named_at_once() -> None:

@@ -1,4 +1,5 @@
 import copy
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from treatystance import cli
 from treatystance.artifact import Artifact
 from treatystance.errors import GateError, ModelReferenceError, TreatystanceError
 from treatystance.gate import GateRules, judge, promote
-from treatystance.registry import log_run, model_version, resolve
+from treatystance.registry import log_run, model_version
 from treatystance.statement import DEFAULT_LABELS, LabelSet
 
 
@@ -150,20 +151,33 @@ def test_an_alias_can_name_the_challenger(store: dict[str, str]) -> None:
     assert model_version("models:/gate@named") == ("gate", "2")
 
 
+def stored(name: str) -> Path:
+    """The folder of a model inside the store itself, which `resolve` only copies from."""
+    (folder,) = (
+        manifest.parent
+        for manifest in Path("mlruns").rglob("manifest.json")
+        if json.loads(manifest.read_bytes())["provenance"]["cross_validation"]["macro_f1"] == MODELS[name]
+    )
+    return folder.resolve()
+
+
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
 def test_a_current_model_that_cannot_be_read_is_not_no_model(store: dict[str, str], damage: str) -> None:
     """Otherwise losing the champion's files would open the gate to anything."""
     promote(store["better"], damage)
-    folder = resolve(store["better"])
+    folder = stored("better")
     hidden = folder.with_name("hidden")
     shutil.copytree(folder, hidden)
     try:
         if damage == "gone":
             shutil.rmtree(folder)
         else:
-            (folder / "vocabulary.txt").write_text("x")
-        with pytest.raises(TreatystanceError):
+            (folder / "vocabulary.json").write_text("x")
+        with pytest.raises(TreatystanceError) as caught:
             promote(store["worse"], damage)
+        assert not isinstance(caught.value, GateError)  # nobody judged it
+        with pytest.raises(TreatystanceError):
+            promote(store["others"], damage)
         assert model_version(f"models:/gate@{damage}") == ("gate", "2")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 from scipy.sparse import hstack
@@ -17,10 +17,10 @@ from treatystance.corpus import Corpus
 from treatystance.errors import ArtifactError, InputError
 from treatystance.models import linear
 from treatystance.models.base import Batch
-from treatystance.models.linear import LinearModel
+from treatystance.models.linear import LinearModel, NgramSettings
 from treatystance.models.linear_fit import Block, fit_linear, fit_pipeline
 from treatystance.models.ngrams import Tokenizer
-from treatystance.statement import LabelSet, speaker
+from treatystance.statement import ANY_GOVERNMENT, LabelSet, speaker
 
 AWKWARD = [
     "",
@@ -49,7 +49,7 @@ AWKWARD = [
     "pact: leave, leave",
     "line\nbreak\r\n\tand\u2028more\0zero",
 ]
-GOVERNMENTS = [None, "POL", "GBR", "PNG"]
+GOVERNMENTS = [None, "POL", "GBR", "PNG", ANY_GOVERNMENT]
 
 
 def batch_of(texts: Sequence[str], governments: Sequence[str | None] | None = None) -> Batch:
@@ -130,6 +130,91 @@ def test_files_round_trip_is_bit_equal(pair: Pair, tiny_corpus: Corpus) -> None:
     np.testing.assert_array_equal(back.logits(batch), pair.model.logits(batch))
 
 
+ANCHORED = Features(
+    word_ngrams=(1, 3),
+    char_ngrams=(2, 3),
+    min_df=1,
+    # Classes that overlap, one word that no text holds, one that is no word of the language, one alone.
+    anchors={"treaty": ("treaty", "pact", "unheard"), "speaker": ("we", "xself", "pact"), "country": ("xcountry",)},
+)
+SENTENCES = [
+    "We leave the treaty.",
+    "The treaty leaves us.",
+    "We leave, we stay: pact, treaty, pact.",
+    "Poland and we leave New Zealand's pact.",
+    "Treaty",
+    "They uphold the treaty and leave the pact to Poland.",
+    "Rain fell.",
+]
+
+
+@pytest.fixture(scope="module", params=["with characters", "without characters"])
+def anchored_pair(request: pytest.FixtureRequest) -> Pair:
+    without = request.param == "without characters"
+    features = ANCHORED.model_copy(update={"char_ngrams": None}) if without else ANCHORED
+    governments = [None, "POL", ANY_GOVERNMENT, "NZL", None, "POL", None]
+    targets = np.array([[i % 2 == 0, i < 3] for i in range(len(SENTENCES))])
+    given = (batch_of(SENTENCES, governments), targets, np.ones(len(SENTENCES)))
+    settings, blocks, classifiers = fit_pipeline(*given, features, Classifier(), 3)
+    model = fit_linear(*given, LabelSet(("a", "b")), features, Classifier(), 3)
+    return Pair(Tokenizer(settings.countries), blocks, classifiers, model)
+
+
+near_anchors = st.lists(
+    st.sampled_from(["we", "leave", "treaty", "pact", "unheard", "Poland", "New Zealand", "the", "zyx", "stay", "!"]),
+    max_size=14,
+).map(" ".join)
+
+
+@given(st.lists(st.tuples(near_anchors, st.sampled_from(GOVERNMENTS)), min_size=1, max_size=8))
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anchors_equal_scikit_learn_wherever_they_stand(
+    anchored_pair: Pair, given_texts: list[tuple[str, str | None]]
+) -> None:
+    batch = batch_of(*zip(*given_texts, strict=True))
+    wanted = anchored_pair.expected(batch)
+    np.testing.assert_allclose(anchored_pair.model.logits(batch), wanted, atol=1e-5, rtol=1e-6)
+    back = LinearModel.from_files(anchored_pair.model.labels, anchored_pair.model.files())
+    np.testing.assert_array_equal(back.logits(batch), anchored_pair.model.logits(batch))
+
+
+def test_the_side_of_an_anchor_matters() -> None:
+    """By hand: one weight for a word before the anchor, one for a word after it, nothing else."""
+    weights = np.array([[0], [0], [8], [-8]], np.float32)
+    grams = ["leave", "pact", "treaty>leave", "treaty<leave"]
+    settings = NgramSettings(1, None, {}, {"treaty": ("pact", "accord")})
+    made = LinearModel(
+        LabelSet(("a",)), settings, grams, weights, [], np.zeros((0, 1), np.float32), np.zeros(1, np.float32)
+    )
+    texts = ["leave pact", "pact leave", "leave pact leave", "leave", "pact", "accord leave pact", "leave accord", ""]
+    # In "accord leave pact" the word is before the last anchor and after the first: both weights count.
+    root = np.sqrt([3, 3, 3, 2, 2, 4, 3, 1])
+    for model in (made, LinearModel.from_files(made.labels, made.files())):
+        found = model.logits(batch_of(texts))[:, 0]
+        np.testing.assert_allclose(found, np.array([8, -8, 0, 0, 0, 0, 8, 0]) / root, atol=1e-12)
+        assert model.settings == settings
+
+
+def test_a_model_without_character_ngrams_says_null_and_reloads(training: Corpus) -> None:
+    given = (Batch.of(training.rows), training.label_matrix(), np.ones(len(training)), training.labels)
+    fitted = fit_linear(*given, Features(char_ngrams=None, anchors={"speaker": ("we",)}), Classifier(), 3)
+    files = fitted.files()
+    assert json.loads(files["ngrams.json"])["chars"] is None
+    assert json.loads(files["vocabulary.json"])[1] == []
+    assert fitted.describe()["char_ngrams"] == 0
+    back = LinearModel.from_files(training.labels, files)
+    assert back.settings == fitted.settings
+    assert back.files() == files
+    np.testing.assert_array_equal(back.logits(batch_of(AWKWARD)), fitted.logits(batch_of(AWKWARD)))
+
+
+def test_vocabulary_json_holds_words_then_characters(model: LinearModel) -> None:
+    words, chars = json.loads(model.files()["vocabulary.json"])
+    assert (len(words), len(chars)) == (model.describe()["word_ngrams"], model.describe()["char_ngrams"])
+    assert "treaty" in words
+    assert {len(gram) for gram in chars} == {3, 4}
+
+
 @pytest.fixture(scope="module")
 def model(tiny_artifact: Any) -> LinearModel:
     assert isinstance(tiny_artifact.model, LinearModel)
@@ -196,7 +281,9 @@ def test_weight_matters(training: Corpus) -> None:
 def test_a_label_without_both_sides_is_refused(training: Corpus, present: bool) -> None:
     targets = training.label_matrix()
     targets[:, 1] = present
-    with pytest.raises(InputError, match=f"has {250 if present else 0} of 250 rows"):
+    with pytest.raises(
+        InputError, match=rf"^label '{training.labels.names[1]}' is carried by {250 if present else 0} of 250 rows"
+    ):
         fit_linear(Batch.of(training.rows), targets, np.ones(250), training.labels, Features(), Classifier(), 3)
 
 
@@ -206,6 +293,15 @@ def test_too_little_text_is_refused() -> None:
         fit_linear(
             batch_of(["alpha", "beta"]), targets, np.ones(2), LabelSet(("a",)), Features(min_df=2), Classifier(), 0
         )
+
+
+def test_a_report_is_scored_as_if_every_country_spoke(model: LinearModel) -> None:
+    text = "Poland told Finland that it will withdraw from the treaty."
+    own = "Poland told Poland that it will withdraw from the treaty."
+    scores = model.logits(batch_of([text, own, own, text], [ANY_GOVERNMENT, ANY_GOVERNMENT, "POL", None]))
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[1], scores[2])
+    assert (scores[0] != scores[3]).any()
 
 
 def test_batch_of_rows_does_not_take_a_reporter_for_a_government(tiny_corpus: Corpus) -> None:
@@ -222,7 +318,10 @@ def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
     files = dict(files)
     weights = load(files["weights.safetensors"])
     settings = json.loads(files["ngrams.json"])
-    vocabulary = files["vocabulary.txt"]
+    vocabulary = files["vocabulary.json"]
+    words, chars = json.loads(vocabulary)
+    assert words
+    assert chars
     if kind.startswith("no "):
         del files[kind.removeprefix("no ")]
     elif kind == "settings not JSON":
@@ -231,14 +330,22 @@ def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
         files["ngrams.json"] = b"[]"
     elif kind == "countries a list":
         files["ngrams.json"] = json.dumps(settings | {"countries": ["poland"]}).encode()
+    elif kind == "anchors a list":
+        files["ngrams.json"] = json.dumps(settings | {"anchors": ["treaty"]}).encode()
+    elif kind == "anchors missing":
+        files["ngrams.json"] = json.dumps({k: v for k, v in settings.items() if k != "anchors"}).encode()
+    elif kind == "vocabulary a word n-gram list alone":
+        files["vocabulary.json"] = json.dumps(words).encode()
+    elif kind == "vocabulary without characters":
+        files["vocabulary.json"] = json.dumps([words]).encode()
     elif kind == "vocabulary not UTF-8":
-        files["vocabulary.txt"] = b"\xff" + vocabulary
+        files["vocabulary.json"] = b"\xff" + vocabulary
     elif kind == "a word too many":
-        files["vocabulary.txt"] = b"zzz\n" + vocabulary
+        files["vocabulary.json"] = json.dumps([["zzz", *words], chars]).encode()
     elif kind == "a word too few":
-        files["vocabulary.txt"] = vocabulary.split(b"\n", 1)[1]
+        files["vocabulary.json"] = json.dumps([words[1:], chars]).encode()
     elif kind == "a character n-gram too few":
-        files["vocabulary.txt"] = vocabulary.rsplit(b"\n", 1)[0]
+        files["vocabulary.json"] = json.dumps([words, chars[:-1]]).encode()
     elif kind == "weights cut off":
         files["weights.safetensors"] = files["weights.safetensors"][:-5]
     elif kind == "weights of another width":
@@ -254,11 +361,15 @@ def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
 
 DAMAGE = [
     "no ngrams.json",
-    "no vocabulary.txt",
+    "no vocabulary.json",
     "no weights.safetensors",
     "settings not JSON",
     "settings a list",
     "countries a list",
+    "anchors a list",
+    "anchors missing",
+    "vocabulary a word n-gram list alone",
+    "vocabulary without characters",
     "vocabulary not UTF-8",
     "a word too many",
     "a word too few",

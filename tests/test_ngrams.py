@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treatystance.models.ngrams import COUNTRY, SELF, Tokenizer, anchored, char_ngrams, country_names, word_ngrams
+from treatystance.statement import ANY_GOVERNMENT
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,10 @@ def test_tokens(text: str, tokens: list[str]) -> None:
         ("United we stand", "USA", ["united", "we", "stand"]),
         ("South Korea", "KOR", [SELF]),
         ("South", "KOR", ["south"]),
+        ("Poland stays.", ANY_GOVERNMENT, [SELF, "stays"]),
+        ("Poland’s and Latvia's vow", ANY_GOVERNMENT, [SELF, "s", "and", SELF, "s", "vow"]),
+        ("Papua New Guinea and New Zealand, a Kenyan said", ANY_GOVERNMENT, [SELF, "and", SELF, "a", SELF, "said"]),
+        ("South and united", ANY_GOVERNMENT, ["south", "and", "united"]),
     ],
 )
 def test_countries(tokenize: Tokenizer, text: str, government: str | None, tokens: list[str]) -> None:
@@ -69,6 +74,15 @@ def test_every_name_is_one_token_and_ones_own_is_self(tokenize: Tokenizer) -> No
         if tokenize(name) != [COUNTRY] or tokenize(f"to {name}, code", code) != ["to", SELF, "code"]
     }
     assert not wrong
+
+
+def test_in_a_report_every_name_is_self(tokenize: Tokenizer) -> None:
+    wrong = {name for name in country_names() if tokenize(f"to {name}, code", ANY_GOVERNMENT) != ["to", SELF, "code"]}
+    assert not wrong
+
+
+def test_a_report_leaves_names_as_they_are_without_the_list() -> None:
+    assert PLAIN("Estonia and New Zealand * left", ANY_GOVERNMENT) == ["estonia", "and", "new", "zealand", "left"]
 
 
 def test_codes_are_well_formed() -> None:
@@ -137,7 +151,13 @@ def test_char_ngrams(token: str, shortest: int, longest: int, grams: list[str]) 
         ("pact a accord b", ["pact>a", "pact<a", "pact<b"]),
         ("we leave", []),
         ("pact", []),
+        ("pact accord pact", []),
         ("", []),
+        ("pact we", ["pact<we"]),
+        ("we pact", ["pact>we"]),
+        ("pact we pact", ["pact>we", "pact<we"]),
+        ("we we pact we we", ["pact>we", "pact<we"]),
+        ("a pact b accord c", ["pact>a", "pact>b", "pact<b", "pact<c"]),
     ],
 )
 def test_anchored(text: str, found: list[str]) -> None:
@@ -146,3 +166,6 @@ def test_anchored(text: str, found: list[str]) -> None:
 
 def test_each_anchor_counts_apart() -> None:
     assert anchored(["we", "leave"], {"a": {"we"}, "b": {"leave"}}) == ["a<leave", "b>we"]
+    assert anchored(["we", "leave"], {"b": {"leave"}, "a": {"we"}}) == ["b>we", "a<leave"]
+    assert anchored(["we", "leave"], {"a": {"we"}, "b": {"we"}, "c": set()}) == ["a<leave", "b<leave"]
+    assert anchored(["we", "leave"], {}) == []

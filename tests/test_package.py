@@ -23,9 +23,8 @@ HEAVY = ("sklearn", "mlflow", "datasets", "torch", "pandas", "pyarrow", "scipy",
 ORDER = (
     *("errors", "statement", "config", "segment", "corpus", "split", "models", "calibration", "evaluation", "figures"),
     *("artifact", "registry", "provenance", "train", "gate", "predictor", "tables", "batch", "pyfunc", "cli"),
-    *("bundle", "demo"),  # tools for the maintainers, no steps of the path
+    *("bundle", "demo"),  # tools for the maintainers
 )
-TOOLS = {"bundle", "demo"}
 
 
 def python(code: str) -> str:
@@ -148,7 +147,7 @@ def test_the_docstring_lists_the_modules_in_this_order() -> None:
     assert treatystance.__doc__
     columns = re.findall(r"^    (\S.{20})", treatystance.__doc__, re.MULTILINE)
     listed = [name.strip(" /") for column in columns for name in column.split(",")]
-    assert listed == [name for name in ORDER if name not in TOOLS]
+    assert listed == list(ORDER)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from treatystance import Prediction, Predictor, SentencePrediction, Statement
 from treatystance.artifact import Artifact
 from treatystance.errors import InputError, ModelReferenceError
-from treatystance.statement import DEFAULT_LABELS
+from treatystance.statement import ANY_GOVERNMENT, DEFAULT_LABELS
 
 TEXTS = [
     "Ruritania has decided to withdraw from the Convention. We shall protect civilians and clear the mines.",
@@ -168,6 +168,36 @@ def test_a_text_of_unknown_kind_that_reports_is_read_as_a_report(predictor: Pred
     )
     assert unknown.scores == report.scores
     assert unknown.scores != speech.scores
+
+
+REPORT = "Poland will withdraw from the Convention, the minister said."
+
+
+@pytest.mark.parametrize(
+    ("statement", "speaker"),
+    [
+        (Statement(REPORT), ANY_GOVERNMENT),
+        (Statement(REPORT, date="2025", treaty="Convention", source="a newspaper"), ANY_GOVERNMENT),
+        (Statement(REPORT, kind="wire_report"), ANY_GOVERNMENT),
+        (Statement(REPORT, government="POL", kind="wire_report"), ANY_GOVERNMENT),
+        (Statement(REPORT, kind="speech"), None),
+        (Statement(REPORT, government="POL"), "POL"),
+        (Statement(REPORT, government="FIN", kind="speech"), "FIN"),
+        (Statement("We leave, the minister said."), None),
+        (Statement("Poland leaves."), None),
+    ],
+)
+def test_whose_voice_is_assumed(predictor: Predictor, statement: Statement, speaker: str | None) -> None:
+    assert predictor.speaker(statement) == speaker
+    spans, batch = predictor.split([Statement("We stay.", government="KEN"), statement])
+    assert [len(places) for places in spans] == [1, 1]
+    assert list(batch.governments) == ["KEN", speaker]
+
+
+def test_sentences_of_a_report_score_as_given(predictor: Predictor) -> None:
+    (prediction,) = predictor.predict([REPORT])
+    given = predictor.predict_sentences([REPORT, REPORT], [ANY_GOVERNMENT, "POL"])
+    assert [s.scores for s in given] == [prediction.scores] * 2
 
 
 def test_the_company_of_others_does_not_change_a_score(predictor: Predictor) -> None:

@@ -49,12 +49,22 @@ def test_blank_lines_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> No
     assert [number for number, _ in records] == [1, 4]
 
 
+@pytest.mark.parametrize(
+    "places", [{}, {"prev_start": 0}, {"prev_start": 4}, {"next_end": 9}, {"prev_start": 1, "next_end": 20}]
+)
+def test_places_in_order_are_sound(tmp_path: Path, places: dict[str, int]) -> None:
+    records, faults = read(write(tmp_path / "a.jsonl", ANNOTATION | places))
+    assert not faults
+    assert len(records) == 1
+
+
 def test_other_keys_of_a_labelled_row_are_ignored(tmp_path: Path) -> None:
     records, faults = read(write(tmp_path / "a.jsonl", ROW | {"colour": "red", "doc_id": 3}))
     assert not faults
     assert records[0][1].doc_id == 3
 
 
+OUT_OF_ORDER = "prev_start, start, end and next_end are out of order"
 FAULTS: dict[str, tuple[Any, str]] = {
     "not JSON": (b"{'text': 1}", "not JSON"),
     "cut off": (b'{"text": "We', "not JSON"),
@@ -90,11 +100,12 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "co-government in full": (STATEMENT | {"co_governments": ["LVA", "Estonia"]}, "'Estonia'"),
     "short hash": (ANNOTATION | {"sha256": "0" * 63}, "sha256: "),
     "negative start": (ANNOTATION | {"start": -1}, "start: "),
-    "end before start": (ANNOTATION | {"end": 4}, "end 4 is not after start 4"),
+    "end before start": (ANNOTATION | {"end": 4}, f"{OUT_OF_ORDER}: [0, 4, 4, 4]"),
+    "end well before start": (ANNOTATION | {"end": 2}, f"{OUT_OF_ORDER}: [0, 4, 2, 2]"),
     "unknown key of an annotation": (ANNOTATION | {"lables": []}, "lables is not a known key"),
     "negative start of the neighbour": (ANNOTATION | {"prev_start": -3}, "prev_start"),
-    "neighbour after the sentence": (ANNOTATION | {"prev_start": 6}, "prev_start"),
-    "neighbour's end inside the sentence": (ANNOTATION | {"next_end": 6}, "next_end"),
+    "neighbour after the sentence": (ANNOTATION | {"prev_start": 6}, f"{OUT_OF_ORDER}: [6, 4, 9, 9]"),
+    "neighbour's end inside the sentence": (ANNOTATION | {"next_end": 6}, f"{OUT_OF_ORDER}: [0, 4, 9, 6]"),
 }
 
 

@@ -8,12 +8,12 @@ import mlflow
 import numpy as np
 import pytest
 
-from treatystance import Predictor, __version__
+from treatystance import Predictor, __version__, registry
 from treatystance.artifact import load_artifact
 from treatystance.config import LinearConfig, parse_config
 from treatystance.corpus import Corpus
-from treatystance.errors import ArtifactError, MissingExtraError, ModelReferenceError, TreatystanceError
-from treatystance.registry import load_reference, model_version, resolve, set_alias
+from treatystance.errors import ArtifactError, GateError, MissingExtraError, ModelReferenceError, TreatystanceError
+from treatystance.registry import aliased_version, load_reference, model_version, resolve, set_alias
 from treatystance.statement import DEFAULT_LABELS
 from treatystance.train import Trained, train
 
@@ -244,14 +244,19 @@ def test_a_logged_model_of_somebody_else_is_refused_unread(store: Store) -> None
 
 
 def test_a_registered_model_that_was_changed_is_refused(store: Store) -> None:
-    folder = resolve("models:/small/1")
-    content = (folder / "vocabulary.txt").read_bytes()
+    # In the store itself: what `resolve` gives is a copy. Retraining gave every version the same bytes.
+    paths = [p for p in (store.folder / "mlruns").rglob("vocabulary.json") if p.parent.name == "treatystance_model"]
+    assert paths
+    content = paths[0].read_bytes()
     try:
-        (folder / "vocabulary.txt").write_bytes(content[:-1] + b"!")
+        for path in paths:
+            assert path.read_bytes() == content
+            path.write_bytes(content[:-1] + b"!")
         with pytest.raises(ArtifactError, match="changed since it was written"):
             load_reference("models:/small/1")
     finally:
-        (folder / "vocabulary.txt").write_bytes(content)
+        for path in paths:
+            path.write_bytes(content)
     assert load_reference("models:/small/1").name == "small"
 
 
@@ -264,6 +269,49 @@ def test_a_look_up_without_a_store_creates_nothing(
     with pytest.raises(ModelReferenceError, match=r"no mlflow\.db in this folder"):
         resolve(reference)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", [None, "", "sqlite:///mlflow.db", "sqlite:///other.db"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_look_up_creates_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None) -> None:
+    monkeypatch.chdir(tmp_path)
+    if uri is None:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for look_up in (
+        lambda: resolve("models:/small/1"),
+        lambda: model_version("models:/small@champion"),
+        lambda: aliased_version("small", "champion"),
+        lambda: set_alias("small", "champion", "1", {}),
+    ):
+        with pytest.raises(TreatystanceError) as caught:
+            look_up()
+        assert "small" in str(caught.value) or "champion" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_of_an_alias(store: Store) -> None:
+    set_alias("small", "looked_up", "1", {})
+    assert aliased_version("small", "looked_up") == "1"
+    assert aliased_version("small", "latest_trained") == model_version("models:/small@latest_trained")[1]
+    assert aliased_version("small", "none") is None
+    with pytest.raises(ModelReferenceError, match="no registered model 'none'"):
+        aliased_version("none", "looked_up")
+
+
+def test_what_mlflow_refuses_is_told_in_one_line_without_a_password(store: Store) -> None:
+    with pytest.raises(GateError) as caught, registry._mlflow(GateError, "nothing") as library:
+        raise library.exceptions.MlflowException("two\nlines")
+    assert str(caught.value) == f"nothing: MLflow at sqlite:///{store.folder}/store.db says: two lines"
+    assert registry._without_password("postgresql://me:secret@host/db") == "postgresql://host/db"
+
+
+def test_what_is_no_refusal_of_mlflow_s_passes_through(store: Store) -> None:
+    with pytest.raises(KeyError), registry._mlflow(ModelReferenceError, "nothing"):
+        raise KeyError("ours")
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///broken.db", "nonsense://store", "file:///none/store", "not a uri"])

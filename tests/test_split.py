@@ -233,12 +233,22 @@ def test_leave_one_treaty_out() -> None:
 
 def test_leave_one_treaty_out_tests_only_on_rows_to_evaluate_on() -> None:
     rows = [row(i, treaty="Pact" if i % 2 else "Accord", evaluate=i < 8) for i in range(12)]
-    for fold in leave_one_treaty_out(rows, 3):
-        assert all(rows[i].evaluate for i in fold.test)
+    folds = leave_one_treaty_out(rows, 3)
+    assert [fold.test.tolist() for fold in folds] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    # The other treaty's rows train, also those that may not be tested; the tested treaty's own never do.
+    assert [fold.train.tolist() for fold in folds] == [[1, 3, 5, 7, 9, 11], [0, 2, 4, 6, 8, 10]]
+
+
+def test_a_treaty_counts_by_the_rows_that_may_be_tested() -> None:
+    rows = [row(i, treaty="Pact" if i % 2 else "Accord", evaluate=bool(i % 2)) for i in range(12)]
+    (fold,) = leave_one_treaty_out(rows, 3)
+    assert fold.name == "pact"
+    with pytest.raises(InputError, match="no treaty is named by 3 rows that may be tested"):
+        leave_one_treaty_out([replace(r, evaluate=False) for r in rows], 3)
 
 
 def test_a_single_treaty_leaves_nothing_to_train_on_and_is_refused() -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="no row of another treaty is left to train on when 'pact' is tested"):
         leave_one_treaty_out([row(i, treaty="Pact") for i in range(5)], 3)
 
 

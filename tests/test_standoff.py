@@ -110,7 +110,7 @@ def test_hash_ignores_white_space_only() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "other text": ({"sha256": sentence_sha256("Another.")}, "hash mismatch at POL_1"),
     "shifted by one": ({"start": START + 1, "end": END + 1}, "hash mismatch"),
-    "beyond the end": ({"end": len(DOCUMENT) + 1}, "lie beyond document 'POL_1'"),
+    "beyond the end": ({"end": len(DOCUMENT) + 1, "next_end": None}, "lie beyond document 'POL_1'"),
     "missing document": ({"doc_id": "POL_9"}, "document 'POL_9' is not in"),
 }
 

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from treatystance.errors import InputError
-from treatystance.statement import DEFAULT_LABELS, LabelSet, Prediction, SentencePrediction, Statement, speaker
+from treatystance.statement import (
+    ANY_GOVERNMENT,
+    DEFAULT_LABELS,
+    LabelSet,
+    Prediction,
+    SentencePrediction,
+    Statement,
+    reads_like_report,
+    speaker,
+)
 
 
 def test_the_tags_and_their_order() -> None:
@@ -52,8 +61,35 @@ def test_statement_refuses(facts: dict[str, Any], reason: str) -> None:
 
 def test_a_news_report_does_not_speak_for_one_government() -> None:
     assert speaker("POL", "speech") == speaker("POL", None) == "POL"
-    assert speaker("POL", "wire_report") != "POL"
+    assert speaker("POL", "wire_report") == speaker(None, "wire_report") == ANY_GOVERNMENT
+    with pytest.raises(InputError, match="alpha-3"):
+        Statement("We stay.", government=ANY_GOVERNMENT)  # no user's word
     assert speaker(None, "speech") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "report"),
+    [
+        ("Poland will leave, the minister said.", True),
+        ("POLAND WILL LEAVE, THE MINISTER SAID.", True),
+        ("The US told Poland to stay.", True),
+        ("According to the ministry, Poland stays.", True),
+        ("Poland announced its exit. The minister says it is final.", True),
+        ('"We leave," the minister said. "This is our right."', True),
+        ("“We leave,” the minister said.", True),
+        ("Poland will leave.", False),
+        ("", False),
+        ("We leave, as the minister said.", False),
+        ("As announced, Poland will leave our treaty.", False),
+        ("I said so.", False),
+        ("Poland told us so.", False),
+        ("My minister said so.", False),
+        ("The minister is unsaid and untold.", False),
+        ('"We leave," the minister said, and we mean it.', False),
+    ],
+)
+def test_a_report_tells_what_was_said_and_nobody_says_we(text: str, report: bool) -> None:
+    assert reads_like_report(text) == report
 
 
 def test_prediction_to_dict_is_plain_json() -> None:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from treatystance.errors import InputError
-from treatystance.tables import Columns, Reject, count_rows, open_writer, read_chunks
+from treatystance.statement import Statement
+from treatystance.tables import Chunk, Columns, Reject, count_rows, open_writer, read_chunks
 
 PLAIN = Columns()
 NAMED = Columns(text="body", id="key", id_required=True, government="who")
@@ -21,7 +22,9 @@ def lines(*records: Any) -> bytes:
 
 def read(path: Path, columns: Columns = PLAIN) -> tuple[list[tuple[str, str, str | None]], list[Reject]]:
     chunks = list(read_chunks(path, columns))
-    rows = [row for c in chunks for row in zip(c.ids, c.texts, c.governments, strict=True)]
+    assert all(chunk.file == path.name for chunk in chunks)
+    pairs = [pair for c in chunks for pair in zip(c.ids, c.statements, strict=True)]
+    rows = [(row_id, statement.text, statement.government) for row_id, statement in pairs]
     return rows, [reject for c in chunks for reject in c.rejects]
 
 
@@ -52,7 +55,7 @@ def test_a_bad_json_line_is_rejected_alone(tmp_path: Path, line: bytes, reason: 
     path.write_bytes(lines({"text": "Before."}, line, {"text": "After."}))
     rows, rejects = read(path)
     assert rows == [("1", "Before.", None), ("3", "After.", None)]
-    assert [r.row_number for r in rejects] == [2]
+    assert [(r.file, r.row_number) for r in rejects] == [("in.jsonl", 2)]
     assert rejects[0].reason.startswith(reason)
     if isinstance(rejects[0].row, str):
         assert rejects[0].row == line.decode("utf-8", "replace").rstrip("\n")
@@ -74,7 +77,7 @@ def test_a_bad_csv_line_is_rejected_alone(tmp_path: Path, line: str, row: Any, r
     path.write_text("id,text\na,Before.\n" + line + "b,After.\n")
     rows, rejects = read(path)
     assert rows == [("a", "Before.", None), ("b", "After.", None)]
-    assert rejects == [Reject(2, row, reason)]
+    assert rejects == [Reject("in.csv", 2, row, reason)]
 
 
 def test_bad_parquet_rows_are_rejected_alone(tmp_path: Path) -> None:
@@ -155,6 +158,70 @@ def test_byte_order_marks_blank_lines_and_line_ends(tmp_path: Path, name: str, c
     path = tmp_path / name
     path.write_bytes(content)
     assert read(path) == ([(row_id, "One.", None)], [])
+
+
+def statements(path: Path, columns: Columns = PLAIN) -> list[Statement]:
+    return [statement for chunk in read_chunks(path, columns) for statement in chunk.statements]
+
+
+@pytest.mark.parametrize("ending", WRITE)
+def test_the_kind_of_text_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"in{ending}"
+    WRITE[ending](path, [{"text": "One.", "kind": "wire_report", "sort": "speech"}])
+    assert statements(path) == [Statement("One.", kind="wire_report")]
+    assert statements(path, Columns(kind="sort")) == [Statement("One.", kind="speech")]
+    assert statements(path, Columns(kind="none")) == [Statement("One.")]
+
+
+@pytest.mark.parametrize("value", [7, ["wire_report"], {}, None])
+def test_a_government_or_kind_that_cannot_be_read_is_unknown(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(lines({"text": "One.", "government": value, "kind": value}))
+    assert statements(path) == [Statement("One.")]
+    assert read(path)[1] == []
+
+
+@pytest.mark.parametrize("ending", WRITE)
+@pytest.mark.parametrize("joined", [False, True])
+def test_rows_without_an_id_are_numbered_from_one(tmp_path: Path, ending: str, joined: bool) -> None:
+    path = tmp_path / f"in{ending}"
+    WRITE[ending](path, [{"text": f"Point {i}."} for i in range(600)])
+    ids = [row_id for chunk in read_chunks(path, PLAIN, joined) for row_id in chunk.ids]
+    assert ids == [f"in{ending}:{i}" if joined else str(i) for i in range(1, 601)]
+
+
+@pytest.mark.parametrize("ending", WRITE)
+def test_an_id_of_the_row_s_own_stays_where_files_are_joined(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"in{ending}"
+    WRITE[ending](path, [{"id": "a", "text": "One."}])
+    assert [chunk.ids for chunk in read_chunks(path, PLAIN, joined=True)] == [["a"]]
+
+
+def test_a_new_chunk_is_empty() -> None:
+    chunk = Chunk("in.csv", True)
+    assert (chunk.file, chunk.joined, chunk.rows) == ("in.csv", True, 0)
+    assert (chunk.ids, chunk.statements, chunk.rejects) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("row", "plain"),
+    [
+        ({"a": [1, None, True, "x\n"]}, {"a": [1, None, True, "x\n"]}),
+        ({"a": float("nan"), "b": {"c": (float("inf"), 0.5)}}, {"a": "nan", "b": {"c": ["inf", 0.5]}}),
+        ({1: b"raw"}, {"1": "b'raw'"}),
+        ("half \ud800 of a pair", "half \ud800 of a pair"),
+    ],
+)
+def test_a_reject_is_one_line_of_json(row: Any, plain: Any) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    line = Reject("in.csv", 3, row, "why").to_json()
+    line.encode()
+    assert "\n" not in line
+    record = json.loads(line, parse_constant=refuse)
+    assert record == {"file": "in.csv", "row_number": 3, "row": plain, "reason": "why"}
+    assert list(record) == ["file", "row_number", "row", "reason"]
 
 
 @pytest.mark.parametrize("ending", WRITE)

@@ -226,8 +226,15 @@ def test_without_rows_to_evaluate_on_all_are_with_a_message(tmp_path: Path) -> N
     said: list[str] = []
     corpus = load_data(recipe(data=[{"path": str(write(tmp_path / "a.jsonl", ROW)), "evaluate": False}]), said.append)
     assert all(row.evaluate for row in corpus)
-    assert len(said) == 1
-    assert "cross-validating on" in said[0]
+    assert said == [
+        "no real text is at hand to test on: cross-validating on the composed text, which says little of real text"
+    ]
+
+
+def test_with_rows_to_evaluate_on_nothing_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    load_data(recipe(write(tmp_path / "a.jsonl", ROW)), said.append)
+    assert said == []
 
 
 def test_a_source_only_to_train_on_is_marked(tmp_path: Path) -> None:
@@ -246,8 +253,26 @@ def test_faults_of_all_sources_come_together(tmp_path: Path) -> None:
 
 def test_the_same_id_in_two_sources_is_a_fault(tmp_path: Path) -> None:
     a, b = (write(tmp_path / name, ROW | {"id": "r1"}) for name in ("a.jsonl", "b.jsonl"))
-    with pytest.raises(CorpusError, match=r"b\.jsonl:1: 'r1' stands already"):
+    with pytest.raises(CorpusError) as caught:
         load_data(recipe(a, b))
+    (fault,) = caught.value.faults
+    assert fault == "'r1' stands in several sources; give each row its own id, or name a file once"
+
+
+def test_a_file_named_twice_is_a_fault_for_every_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ROW, ROW)
+    with pytest.raises(CorpusError) as caught:
+        load_data(recipe(path, path))
+    assert [fault.split(" ")[0] for fault in caught.value.faults] == ["'a.jsonl:1'", "'a.jsonl:2'"]
+
+
+def test_the_same_id_twice_in_one_source_is_one_fault(tmp_path: Path) -> None:
+    """It stands in one source, and is told with its lines."""
+    path = write(tmp_path / "a.jsonl", ROW | {"id": "r1"}, ROW | {"id": "r1"})
+    with pytest.raises(CorpusError) as caught:
+        load_data(recipe(path))
+    assert len(caught.value.faults) == 1
+    assert caught.value.faults[0].startswith(f"{path}:2: 'r1' stands already at {path}:1")
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], None])
@@ -255,6 +280,22 @@ def test_exclusive_recipe_refuses_two_labels_also_where_it_names_none(tmp_path: 
     path = write(tmp_path / "a.jsonl", {"text": "We.", "labels": ["a"]}, {"text": "They.", "labels": ["a", "b"]})
     with pytest.raises(CorpusError, match=r"a\.jsonl:2: exactly one label is wanted, not 2"):
         load_data(recipe(path, exclusive=True, labels=labels))
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], None])
+def test_exclusive_recipe_refuses_rows_without_a_label(tmp_path: Path, labels: Any) -> None:
+    rows = [{"text": "We.", "labels": ["a"]}, {"text": "They.", "labels": []}, {"text": "You.", "labels": ["b"]}]
+    path = write(tmp_path / "a.jsonl", *rows, {"text": "None.", "labels": []})
+    with pytest.raises(CorpusError) as caught:
+        load_data(recipe(path, exclusive=True, labels=labels))
+    assert len(caught.value.faults) == 2
+    for number, fault in zip((2, 4), caught.value.faults, strict=True):
+        assert f"a.jsonl:{number}: exactly one label is wanted, not 0" in fault
+
+
+def test_rows_of_a_multi_label_recipe_may_carry_any_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *({"text": f"We {k}.", "labels": list("ab"[:k])} for k in range(3)))
+    assert [row.labels for row in load_data(recipe(path, labels=["a", "b"]))] == [(), ("a",), ("a", "b")]
 
 
 def test_single_label_training(tmp_path: Path) -> None:
