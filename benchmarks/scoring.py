@@ -1,4 +1,4 @@
-"""Scoring speed, side by side in one run: ours, scikit-learn's TF-IDF with logistic regression (words; words and characters).
+"""Scoring speed, side by side in one run: ours, and scikit-learn's TF-IDF with logistic regression.
 
     python benchmarks/scoring.py [--sentences 50000] [--text FILE.parquet]
 

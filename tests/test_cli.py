@@ -136,8 +136,10 @@ BAD = {
     # model references
     "no such model": Bad("predict --model nowhere OK", "no model 'nowhere'"),
     "not a model": Bad("predict --model . OK", "no model here"),
-    "no store": Bad("predict --model models:/treatystance@champion OK", r"no mlflow\.db in this folder"),
-    "no such run": Bad("evaluate --model runs:/0123/model --data d.jsonl", r"no mlflow\.db", data(GOOD_ROW)),
+    "no store": Bad("predict --model models:/treatystance@champion OK", r"no tracking database mlflow\.db"),
+    "no such run": Bad(
+        "evaluate --model runs:/0123/model --data d.jsonl", r"no tracking database mlflow\.db", data(GOOD_ROW)
+    ),
     "score, no model": Bad("score d.csv o.csv --model nowhere", "no model 'nowhere'", {"d.csv": b"text\nWe go.\n"}),
     "changed model": Bad("predict --model CHANGED OK", "changed since it was written"),
     "newer model": Bad("predict --model NEWER OK", "newer than this version reads"),

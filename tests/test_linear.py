@@ -300,7 +300,7 @@ def test_a_report_is_scored_as_if_every_country_spoke(model: LinearModel) -> Non
     own = "Poland told Poland that it will withdraw from the treaty."
     scores = model.logits(batch_of([text, own, own, text], [ANY_GOVERNMENT, ANY_GOVERNMENT, "POL", None]))
     np.testing.assert_array_equal(scores[0], scores[1])
-    np.testing.assert_array_equal(scores[1], scores[2])
+    assert (scores[1] != scores[2]).any(), "a report is marked as one"
     assert (scores[0] != scores[3]).any()
 
 

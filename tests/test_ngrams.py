@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treatystance.models.ngrams import COUNTRY, SELF, Tokenizer, anchored, char_ngrams, country_names, word_ngrams
+from treatystance.models.ngrams import (
+    COUNTRY,
+    REPORT,
+    SELF,
+    Tokenizer,
+    anchored,
+    char_ngrams,
+    country_names,
+    word_ngrams,
+)
 from treatystance.statement import ANY_GOVERNMENT
 
 
@@ -57,10 +66,14 @@ def test_tokens(text: str, tokens: list[str]) -> None:
         ("United we stand", "USA", ["united", "we", "stand"]),
         ("South Korea", "KOR", [SELF]),
         ("South", "KOR", ["south"]),
-        ("Poland stays.", ANY_GOVERNMENT, [SELF, "stays"]),
-        ("Poland’s and Latvia's vow", ANY_GOVERNMENT, [SELF, "s", "and", SELF, "s", "vow"]),
-        ("Papua New Guinea and New Zealand, a Kenyan said", ANY_GOVERNMENT, [SELF, "and", SELF, "a", SELF, "said"]),
-        ("South and united", ANY_GOVERNMENT, ["south", "and", "united"]),
+        ("Poland stays.", ANY_GOVERNMENT, [REPORT, SELF, "stays"]),
+        ("Poland’s and Latvia's vow", ANY_GOVERNMENT, [REPORT, SELF, "s", "and", SELF, "s", "vow"]),
+        (
+            "Papua New Guinea and New Zealand, a Kenyan said",
+            ANY_GOVERNMENT,
+            [REPORT, SELF, "and", SELF, "a", SELF, "said"],
+        ),
+        ("South and united", ANY_GOVERNMENT, [REPORT, "south", "and", "united"]),
     ],
 )
 def test_countries(tokenize: Tokenizer, text: str, government: str | None, tokens: list[str]) -> None:
@@ -77,7 +90,10 @@ def test_every_name_is_one_token_and_ones_own_is_self(tokenize: Tokenizer) -> No
 
 
 def test_in_a_report_every_name_is_self(tokenize: Tokenizer) -> None:
-    wrong = {name for name in country_names() if tokenize(f"to {name}, code", ANY_GOVERNMENT) != ["to", SELF, "code"]}
+    assert tokenize("we stay", ANY_GOVERNMENT) == [REPORT, "we", "stay"]
+    wrong = {
+        name for name in country_names() if tokenize(f"to {name}, code", ANY_GOVERNMENT)[1:] != ["to", SELF, "code"]
+    }
     assert not wrong
 
 
@@ -149,7 +165,7 @@ def test_char_ngrams(token: str, shortest: int, longest: int, grams: list[str]) 
         ("the pact leaves us", ["pact>the", "pact<leaves", "pact<us"]),
         ("we leave we stay pact we", ["pact>we", "pact>leave", "pact>stay", "pact<we"]),
         ("pact a accord b", ["pact>a", "pact<a", "pact<b"]),
-        ("we leave", []),
+        ("we leave we", ["pact!we", "pact!leave"]),
         ("pact", []),
         ("pact accord pact", []),
         ("", []),
@@ -167,5 +183,10 @@ def test_anchored(text: str, found: list[str]) -> None:
 def test_each_anchor_counts_apart() -> None:
     assert anchored(["we", "leave"], {"a": {"we"}, "b": {"leave"}}) == ["a<leave", "b>we"]
     assert anchored(["we", "leave"], {"b": {"leave"}, "a": {"we"}}) == ["b>we", "a<leave"]
-    assert anchored(["we", "leave"], {"a": {"we"}, "b": {"we"}, "c": set()}) == ["a<leave", "b<leave"]
+    assert anchored(["we", "leave"], {"a": {"we"}, "b": {"we"}, "c": set()}) == [
+        "a<leave",
+        "b<leave",
+        "c!we",
+        "c!leave",
+    ]
     assert anchored(["we", "leave"], {}) == []

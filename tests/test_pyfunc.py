@@ -94,7 +94,7 @@ def test_optional_columns_are_used(store: Path, tiny_artifact: Artifact) -> None
     ]
     assert found.drop(columns="id").to_dict("records") == rows(Predictor(tiny_artifact).predict(statements))
     assert found["id"].tolist() == ["a", "b", "3"]
-    assert found["score_intent_to_withdraw"].nunique() == 2
+    assert found["score_intent_to_withdraw"].nunique() == 3
 
 
 def test_rows_without_id_are_numbered_as_in_files(tiny_artifact: Artifact) -> None:

@@ -266,7 +266,7 @@ def test_a_look_up_without_a_store_creates_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(ModelReferenceError, match=r"no mlflow\.db in this folder"):
+    with pytest.raises(ModelReferenceError, match=r"no tracking database mlflow\.db"):
         resolve(reference)
     assert list(tmp_path.iterdir()) == []
 

@@ -109,9 +109,10 @@ class _Job:
         """Score the inputs into one file."""
         if target.suffix not in ENDINGS:
             raise InputError(f"{target}: the output's ending must be one of {', '.join(ENDINGS)}")
-        if target.resolve() in [path.resolve() for path in inputs]:
-            raise InputError(f"{target}: is the input; give another output")
         rejects = target.with_name(target.name + ".rejects.jsonl")
+        for path in (target, rejects):
+            if path.resolve() in [given.resolve() for given in inputs]:
+                raise InputError(f"{path}: is the input; give another output")
         counts = [count_rows(path) for path in inputs]
         total = None if None in counts else sum(count or 0 for count in counts)
         rows_in = rejected = rows_out = 0

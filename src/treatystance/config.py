@@ -70,7 +70,8 @@ class Features(_Frozen):
     `word_ngrams` and `char_ngrams` give the shortest and longest n-gram (`char_ngrams: null` for none; they stay
     within a word); an n-gram is kept when `min_df` training texts hold it; `char_weight` scales the character block;
     `countries` replaces the names of countries by the token xcountry, and the speaker's own by xself; `anchors` names
-    classes of words, and has every other word counted also by the side of them on which it stands.
+    classes of words, and has every other word counted also by the side of them on which it stands (or
+    as alone).
     """
 
     word_ngrams: tuple[Count, Count] = (1, 2)

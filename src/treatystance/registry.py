@@ -48,8 +48,10 @@ def _mlflow(error: type[TreatystanceError], what: str, reading: bool = True) -> 
     Reading never creates a store.
     """
     uri = _tracking_uri()
-    if reading and uri == DEFAULT_TRACKING and not Path("mlflow.db").exists():
-        raise ModelReferenceError(f"{what}: no mlflow.db in this folder; set MLFLOW_TRACKING_URI")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    database = uri.removeprefix("sqlite:///")
+    if reading and database != uri and not Path(database).exists():
+        raise ModelReferenceError(f"{what}: no tracking database {database}; set MLFLOW_TRACKING_URI")
     with warnings.catch_warnings():
         # MLflow's libraries warn about one another; nothing that a user of this package could mend.
         warnings.simplefilter("ignore")

@@ -68,6 +68,7 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
         InputError: a source is missing and not optional.
     """
     rows: list[Row] = []
+    sources: list[dict[str, None]] = []
     faults: list[str] = []
     for source in config.data:
         corpora = {name: Path(path) for name, path in source.corpora.items()}
@@ -80,8 +81,9 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
                 raise
             say(f"left out {source.path}: {error}")
             continue
+        sources.append(dict.fromkeys(row.id for row in found))
         rows += [replace(row, weight=source.weight, evaluate=source.evaluate) for row in found]
-    for row_id, count in Counter(row.id for row in rows).items():
+    for row_id, count in Counter(row_id for ids in sources for row_id in ids).items():
         if count > 1:
             faults.append(f"{row_id!r} stands in several sources; give each row its own id, or name a file once")
     if faults:

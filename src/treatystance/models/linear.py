@@ -5,9 +5,9 @@ A sentence's logit for a label is
     bias + (sum of the weights of its features) / sqrt(number of distinct words + 1)
 
 where the features are its distinct words, their character n-grams, its longer word n-grams, and its distinct words by
-the side of each anchor on which they stand. Character n-grams stay within a word, so what they add is a property of the
-word: summed once per distinct word and looked up afterwards, the way fastText sums subwords (Bojanowski et al. 2017).
-`linear_fit` learns the weights.
+the side of each anchor on which they stand (or as alone, without one). Character n-grams stay within a word, so what
+they add is a property of the word: summed once per distinct word and looked up afterwards, the way fastText sums
+subwords (Bojanowski et al. 2017). `linear_fit` learns the weights.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class LinearModel:
     Args:
         labels: the label set; its order is the column order of `logits`.
         settings: how sentences become features.
-        words: word n-grams (tokens joined by spaces) and anchored words ("anchor>word", "anchor<word").
+        words: word n-grams (tokens joined by spaces) and anchored words ("anchor>word", "anchor<word", "anchor!word").
         word_weights: shape (len(words), labels), float32.
         chars: character n-grams.
         char_weights: shape (len(chars), labels), float32.
@@ -88,10 +88,10 @@ class LinearModel:
         self._tokenize = Tokenizer(settings.countries)
         self._places = {gram: i for i, gram in enumerate(words)}
         self._char_places = {gram: i for i, gram in enumerate(chars)}
-        self._known = [gram for gram in words if not set(" <>") & set(gram)]
+        self._known = [gram for gram in words if not set(" <>!") & set(gram)]
         self._reset()
         self._sides = [
-            tuple(self._table_of([f"{name}{side}{word}" for word in self._known]) for side in "><")
+            tuple(self._table_of([f"{name}{side}{word}" for word in self._known]) for side in "><!")
             for name in settings.anchors
         ]
         self._longer = self._longer_tables()
@@ -165,13 +165,14 @@ class LinearModel:
         first, last = order[begins], order[np.append(begins[1:], len(code)) - 1] if len(code) else begins
         values = self._table[word]
         known = np.minimum(word, len(self._known))
-        for anchor, (before, after) in zip(self._anchors, self._sides, strict=True):
+        for anchor, (before, after, alone) in zip(self._anchors, self._sides, strict=True):
             places = np.flatnonzero(np.isin(ids, anchor))
             earliest, latest = np.full(len(sentences), len(ids)), np.full(len(sentences), -1)
             np.minimum.at(earliest, owner[places], places)
             np.maximum.at(latest, owner[places], places)
             values += before[np.where(first < latest[whose], known, -1)]
             values += after[np.where(last > earliest[whose], known, -1)]
+            values += alone[np.where(latest[whose] < 0, known, -1)]
         sums = _sum_by(whose, values, len(sentences)) + _sum_by(owner, self._longer_values(ids, owner), len(sentences))
         counts = np.bincount(whose, minlength=len(sentences))
         return np.asarray(sums / np.sqrt(counts + 1.0)[:, None] + self._bias, dtype=np.float64)
@@ -237,7 +238,7 @@ class LinearModel:
             if not all(np.isfinite(weights[name]).all() for name in shapes):
                 raise ValueError("a weight is not a finite number")
             return cls(labels, settings, words, weights["word"], chars, weights["char"], weights["bias"])
-        except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
             raise ArtifactError(f"the linear model's files do not fit together ({error})") from None
 
 

@@ -9,9 +9,9 @@ from importlib.resources import files
 
 from treatystance.statement import ANY_GOVERNMENT
 
-__all__ = ["COUNTRY", "SELF", "Tokenizer", "anchored", "char_ngrams", "country_names", "word_ngrams"]
+__all__ = ["COUNTRY", "REPORT", "SELF", "Tokenizer", "anchored", "char_ngrams", "country_names", "word_ngrams"]
 
-COUNTRY, SELF = "xcountry", "xself"
+COUNTRY, SELF, REPORT = "xcountry", "xself", "xreport"
 _TOKEN = re.compile(r"\w+(?:'(?!s\b)\w+)?")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
@@ -80,7 +80,8 @@ class Tokenizer:
                 token if token not in single else SELF if government in (single[token], ANY_GOVERNMENT) else COUNTRY
                 for token in tokens
             ]
-        return tokens
+        # As an anchor, this token gives every word of a report a weight of its own (Daumé III 2007).
+        return [REPORT, *tokens] if government == ANY_GOVERNMENT and self._single else tokens
 
     def _merged(self, tokens: list[str], government: str | None) -> list[str]:
         merged = []
@@ -111,7 +112,8 @@ def anchored(tokens: list[str], anchors: Mapping[str, Collection[str]]) -> list[
     """Distinct words by the side of an anchor on which they stand: "treaty>leave" where "leave" precedes a treaty word.
 
     An anchor is a class of words, such as those for treaties; a word counts as before if it precedes the last of them,
-    as after ("treaty<leave") if it follows the first. This is what tells "we left it" from "it left us".
+    as after ("treaty<leave") if it follows the first, and as alone ("treaty!leave") where the sentence has none. It is
+    what tells "we left it" from "it left us", and both from "they left".
     """
     found: list[str] = []
     for name, words in anchors.items():
@@ -120,6 +122,8 @@ def anchored(tokens: list[str], anchors: Mapping[str, Collection[str]]) -> list[
             before, after = dict.fromkeys(tokens[: places[-1]]), dict.fromkeys(tokens[places[0] + 1 :])
             found += [f"{name}>{token}" for token in before if token not in words]
             found += [f"{name}<{token}" for token in after if token not in words]
+        else:
+            found += [f"{name}!{token}" for token in dict.fromkeys(tokens)]
     return found
 
 
