@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from treatystance import train
 from treatystance.config import LinearConfig, parse_config
 from treatystance.corpus import Corpus, Row
+from treatystance.crossval import cross_validate, fit_model, out_of_fold_table
 from treatystance.errors import CorpusError, InputError
 from treatystance.models import linear_fit
 from treatystance.models.base import Batch
 from treatystance.split import near_duplicates
 from treatystance.statement import DEFAULT_LABELS, LabelSet
-from treatystance.train import Trained, cross_validate, evaluate, experiment_record, fit, load_data, out_of_fold_table
+from treatystance.train import Trained, evaluate, experiment_record, fit, load_data
 
 QUICK = {"word_ngrams": [1, 1], "char_ngrams": None}
 GROUPED = {"kind": "grouped", "folds": 3, "inner_folds": 2}
@@ -325,7 +325,7 @@ def test_weights_of_sources_reach_the_fit(tiny_corpus: Corpus) -> None:
     )
     config = recipe(classifier={"balanced": False})
     plain, weighted = (
-        train._fit_model(config, corpus, np.arange(len(corpus))).logits(Batch.of(tiny_corpus.rows))[:, 1].mean()
+        fit_model(config, corpus, np.arange(len(corpus))).logits(Batch.of(tiny_corpus.rows))[:, 1].mean()
         for corpus in (tiny_corpus, heavy)
     )
     assert weighted > plain + 0.1

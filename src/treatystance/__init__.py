@@ -12,6 +12,7 @@ The path of a statement through the modules:
     evaluation, figures   labels and scores → report and pictures
     artifact              model ↔ verified folder
     registry, provenance  MLflow: tracking, registry, references
+    crossval              recipe + corpus → out-of-fold scores, nothing of a fold seen
     train, gate           recipe → tracked, registered, promoted model
     predictor             Predictor.load(reference).predict(texts)
     tables, batch, pyfunc files and MLflow's interface through the same Predictor

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.artifact import Artifact
-from treatystance.calibration import Decisions, fit_decision_rule
-from treatystance.config import GroupedSplit, LinearConfig, TemporalSplit
+from treatystance.calibration import fit_decision_rule
+from treatystance.config import LinearConfig
 from treatystance.corpus.load import codebook_sha256, load_rows
 from treatystance.corpus.public import PUBLISHERS
 from treatystance.corpus.rows import Corpus, Row, infer_labels
-from treatystance.corpus.standoff import sentence_sha256
+from treatystance.crossval import CrossValidation, cross_validate, evaluated_sha256, fit_model, out_of_fold_table
 from treatystance.errors import CorpusError, InputError
 from treatystance.evaluation import Report, evaluate_scores
-from treatystance.models.base import Batch, Floats, Model
+from treatystance.models.base import Batch
 from treatystance.provenance import environment_lock, run_facts
-from treatystance.split import Fold, grouped_folds, leave_one_treaty_out, near_duplicates, temporal_split
+from treatystance.split import near_duplicates
 
-__all__ = ["CrossValidation", "Trained", "cross_validate", "evaluate", "experiment_record", "fit", "load_data", "train"]
+__all__ = ["Trained", "evaluate", "experiment_record", "fit", "load_data", "train"]
 
 Indices = npt.NDArray[np.intp]
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Out-of-fold results: nothing of a tested fold was seen by what scored it, thresholds and vocabulary included.
-
-    `tested` are row indices; `logits`, `decisions` and `fold` belong to them, in that order.
-    """
-
-    folds: tuple[Fold, ...]
-    tested: Indices
-    fold: npt.NDArray[np.int64]
-    logits: Floats
-    decisions: Decisions
-    report: Report
-    fold_reports: tuple[Report, ...]
 
 
 @dataclass(frozen=True)
@@ -74,8 +57,6 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
         corpora = {name: Path(path) for name, path in source.corpora.items()}
         try:
             found = load_rows([source.path], corpora, faults, config.label_set)
-        except CorpusError:
-            raise
         except InputError as error:
             if not source.optional:
                 raise
@@ -95,109 +76,6 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
     if labels.exclusive and (wrong := [row for row in rows if len(row.labels) != 1]):
         raise CorpusError([f"{row.id}: exactly one label is wanted, not {len(row.labels)}" for row in wrong])
     return Corpus(tuple(rows), labels, codebook_sha256())
-
-
-def _fit_model(config: LinearConfig, corpus: Corpus, members: Indices) -> Model:
-    from treatystance.models.linear_fit import fit_linear
-
-    part = corpus.take(members)
-    weights = np.array([row.weight for row in part.rows])
-    return fit_linear(
-        Batch.of(part.rows),
-        part.label_matrix(),
-        weights,
-        corpus.labels,
-        config.features,
-        config.classifier,
-        config.seed,
-    )
-
-
-def _out_of_fold(config: LinearConfig, corpus: Corpus, folds: Sequence[Fold]) -> tuple[Indices, Floats]:
-    """Tested rows and their logits, each from a model that did not see its fold."""
-    tested = np.concatenate([fold.test for fold in folds])
-    logits = [_fit_model(config, corpus, fold.train).logits(Batch.of(corpus.take(fold.test).rows)) for fold in folds]
-    return tested, np.concatenate(logits)
-
-
-def _decided(
-    config: LinearConfig, corpus: Corpus, fold: Fold, pairs: Sequence[tuple[int, int]]
-) -> tuple[Floats, Decisions]:
-    """Logits and decisions on a fold's test rows, thresholds and calibration from inner folds of its training rows."""
-    targets = corpus.label_matrix()
-    inner = _inner_folds(config, corpus, fold.train, pairs)
-    rows, inner_logits = _out_of_fold(config, corpus, inner)
-    rule = fit_decision_rule(
-        inner_logits, targets[rows], np.ones(len(rows)), corpus.labels.exclusive, config.decision.error_rate
-    )
-    model = _fit_model(config, corpus, fold.train)
-    logits = model.logits(Batch.of(corpus.take(fold.test).rows))
-    return logits, rule.decide(logits)
-
-
-def _inner_folds(
-    config: LinearConfig, corpus: Corpus, members: Indices, pairs: Sequence[tuple[int, int]]
-) -> list[Fold]:
-    folds = config.split.inner_folds
-    return grouped_folds(corpus.rows, corpus.label_matrix(), folds, config.seed + 1, members, pairs)
-
-
-def _outer_folds(config: LinearConfig, corpus: Corpus, pairs: Sequence[tuple[int, int]]) -> list[Fold]:
-    split = config.split
-    if isinstance(split, GroupedSplit):
-        return grouped_folds(corpus.rows, corpus.label_matrix(), split.folds, config.seed, None, pairs)
-    if isinstance(split, TemporalSplit):
-        return [temporal_split(corpus.rows, split.year, pairs)]
-    return leave_one_treaty_out(corpus.rows, split.minimum, pairs)
-
-
-def cross_validate(
-    config: LinearConfig,
-    corpus: Corpus,
-    pairs: Sequence[tuple[int, int]] | None = None,
-    say: Progress = lambda message: None,
-) -> CrossValidation:
-    """Nested cross-validation of a recipe.
-
-    Args:
-        config: the recipe.
-        corpus: its data.
-        pairs: near-duplicates among the rows, if already known.
-        say: told of each fold.
-    """
-    from joblib import Parallel, delayed
-
-    if pairs is None:
-        pairs = near_duplicates([row.text for row in corpus.rows])
-    folds = _outer_folds(config, corpus, pairs)
-    say(f"cross-validating: {len(folds)} folds of {len(corpus)} rows")
-    results = Parallel(n_jobs=-1)(delayed(_decided)(config, corpus, fold, pairs) for fold in folds)
-    tested = np.concatenate([fold.test for fold in folds])
-    logits = np.concatenate([found for found, _ in results])
-    decisions = Decisions(
-        *(np.concatenate([getattr(d, part) for _, d in results]) for part in ("probabilities", "tags", "uncertain"))
-    )
-    place = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
-    whole = _report(config, corpus, tested, decisions)
-    parts = []
-    for number in range(len(folds)):
-        here = place == number
-        part = Decisions(decisions.probabilities[here], decisions.tags[here], decisions.uncertain[here])
-        parts.append(_report(config, corpus, tested[here], part))
-    return CrossValidation(tuple(folds), tested, place, logits, decisions, whole, tuple(parts))
-
-
-def _report(config: LinearConfig, corpus: Corpus, tested: Indices, decisions: Decisions) -> Report:
-    return evaluate_scores(
-        corpus.labels,
-        corpus.label_matrix()[tested],
-        decisions.probabilities,
-        decisions.tags,
-        [corpus.rows[i].doc_id for i in tested],
-        config.evaluation.resamples,
-        config.evaluation.confidence,
-        config.seed,
-    )
 
 
 def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lambda message: None) -> Trained:
@@ -220,47 +98,19 @@ def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lamb
         corpus.labels.exclusive,
         config.decision.error_rate,
     )
-    model = _fit_model(config, corpus, np.arange(len(corpus)))
+    model = fit_model(config, corpus, np.arange(len(corpus)))
     provenance = {
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256,
         "corpus_sha256": corpus.sha256,
         "codebook_sha256": corpus.codebook_sha256,
-        "evaluated_sha256": _evaluated_sha256(corpus, validation),
+        "evaluated_sha256": evaluated_sha256(corpus, validation),
         "sentences": len(corpus),
         "seed": config.seed,
         "cross_validation": validation.report.to_dict(),
         **run_facts(),
     }
     return Trained(Artifact(config.name, version, model, rule, provenance), validation, corpus)
-
-
-def _evaluated_sha256(corpus: Corpus, validation: CrossValidation) -> str:
-    """Identifies what was tested on, so that two runs are compared only on the same rows and labels."""
-    lines = sorted(
-        json.dumps([corpus.rows[i].id, sentence_sha256(corpus.rows[i].text), sorted(corpus.rows[i].labels)])
-        for i in validation.tested
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def out_of_fold_table(corpus: Corpus, validation: CrossValidation) -> str:
-    """JSON Lines without text: row id, sentence hash, fold, labels, tags, and probabilities in label order."""
-    lines = []
-    names = corpus.labels.names
-    for place, i in enumerate(validation.tested):
-        row = corpus.rows[i]
-        record = {
-            "id": row.id,
-            "doc_id": row.doc_id,
-            "sha256": sentence_sha256(row.text),
-            "fold": int(validation.fold[place]),
-            "labels": [n for n in names if n in row.labels],
-            "tags": [n for n, given in zip(names, validation.decisions.tags[place], strict=True) if given],
-            "probabilities": [round(float(p), 6) for p in validation.decisions.probabilities[place]],
-        }
-        lines.append(json.dumps(record))
-    return "\n".join(lines) + "\n"
 
 
 def experiment_record(trained: Trained) -> dict[str, Any]:
