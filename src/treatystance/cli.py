@@ -288,7 +288,8 @@ def _corpus_build(options: argparse.Namespace) -> None:
     from treatystance.corpus.build import build_corpus
 
     built, faults = build_corpus(options.annotations, _named_files(options.corpus), options.out)
-    _say(f"{built} rows written to {options.out}")
+    if built:
+        _say(f"{built} rows written to {options.out}")
     if faults:
         raise CorpusError(faults)
 

@@ -32,7 +32,7 @@ def confusion_figure(labels: LabelSet, targets: Bools, tags: Bools) -> Figure:
         table = np.array(
             [[np.sum((targets[:, k] == t) & (tags[:, k] == g)) for g in (False, True)] for t in (False, True)]
         )
-        axis.imshow(np.sqrt(table), cmap="Blues")  # type: ignore[attr-defined]
+        axis.imshow(np.sqrt(table), cmap="Blues", vmin=0)  # type: ignore[attr-defined]
         for (row, column), count in np.ndenumerate(table):
             shade = "white" if np.sqrt(count) > np.sqrt(table).max() / 2 else "black"
             axis.text(column, row, int(count), ha="center", va="center", color=shade)  # type: ignore[attr-defined]
