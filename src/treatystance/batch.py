@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,7 +79,7 @@ def score_files(
         TreatystanceError: writing failed midway; no output file is left behind.
     """
     folder = resolve(reference)
-    job = _Job(folder, load_artifact(folder).labels, unit, columns, processes, progress)
+    job = _Job(folder, Predictor(load_artifact(folder)), unit, columns, processes, progress)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if not source.is_dir():
@@ -99,7 +100,7 @@ class _Job:
     """What stays the same for every file of a run."""
 
     folder: Path
-    labels: LabelSet
+    predictor: Predictor
     unit: Unit
     columns: Columns
     processes: int | None
@@ -121,10 +122,10 @@ class _Job:
             part, rejects_part = (_partial(path, parts) for path in (target, rejects))
             with ExitStack() as stack:
                 rejects_file = stack.enter_context(rejects_part.open("w", encoding="utf-8"))
-                writer = open_writer(part, target.suffix, score_schema(self.labels, self.unit))
+                writer = open_writer(part, target.suffix, score_schema(self.predictor.labels, self.unit))
                 stack.callback(writer.close)
                 chunks = (c for path in inputs for c in read_chunks(path, self.columns, len(inputs) > 1))
-                for chunk, batch in _scored(chunks, self.folder, self.unit, self.processes):
+                for chunk, batch in self._scored(chunks):
                     writer.write_batch(batch)
                     rejects_file.writelines(reject.to_json() + "\n" for reject in chunk.rejects)
                     rows_in += chunk.rows
@@ -145,6 +146,26 @@ class _Job:
                 part.unlink(missing_ok=True)
         return Scored(rows_in, rows_in - rejected, rejected, rows_out)
 
+    def _scored(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, pa.RecordBatch]]:
+        """Chunks with their scores, in order; a bounded number are under way at once."""
+        first = list(islice(chunks, 2))
+        workers = self.processes or len(os.sched_getaffinity(0))
+        if len(first) < 2 or workers == 1:
+            for chunk in chain(first, chunks):
+                yield chunk, score_statements(self.predictor, self.unit, chunk.ids, chunk.statements)
+            return
+        # Spawned, not forked: the parent holds Arrow's threads.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, _start_worker, (self.folder, self.unit)) as pool:
+            waiting: deque[tuple[Chunk, Future[pa.RecordBatch]]] = deque()
+            for chunk in chain(first, chunks):
+                waiting.append((chunk, pool.submit(_work, chunk.ids, chunk.statements)))
+                if len(waiting) > 2 * workers:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+
 
 def _partial(path: Path, parts: list[Path]) -> Path:
     """The name under which a file grows, noted in `parts`; made at once: a bad place is told before the work."""
@@ -158,33 +179,6 @@ def _partial(path: Path, parts: list[Path]) -> Path:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder and its rights") from None
     return part
-
-
-def _scored(
-    chunks: Iterator[Chunk], folder: Path, unit: Unit, processes: int | None
-) -> Iterator[tuple[Chunk, pa.RecordBatch]]:
-    """Chunks with their scores, in order; a bounded number are under way at once."""
-    first = next(chunks, None)
-    if first is None:
-        return
-    second = next(chunks, None)
-    workers = processes or len(os.sched_getaffinity(0))
-    if second is None or workers == 1:
-        _start_worker(folder, unit)
-        for chunk in (c for group in ([first], [second] if second else [], chunks) for c in group):
-            yield chunk, _work(chunk.ids, chunk.statements)
-        return
-    # Spawned, not forked: the parent holds Arrow's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (folder, unit)) as pool:
-        waiting: deque[tuple[Chunk, Future[pa.RecordBatch]]] = deque()
-        for chunk in (c for group in ([first, second], chunks) for c in group):
-            waiting.append((chunk, pool.submit(_work, chunk.ids, chunk.statements)))
-            if len(waiting) > 2 * workers:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
 
 
 # One predictor per worker process, loaded once.

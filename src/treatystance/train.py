@@ -142,7 +142,6 @@ def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[T
 
     corpus = load_data(config, say)
     say(f"{len(corpus)} labelled sentences, sha256 {corpus.sha256[:12]}")
-    facts = run_facts()
     trained = fit(config, corpus, f"{config.seed}.{corpus.sha256[:8]}.{config.sha256[:8]}", say)
     validation, artifact = trained.validation, trained.artifact
     targets = corpus.label_matrix()[validation.tested]
@@ -155,7 +154,7 @@ def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[T
             parameters=_flat(config.model_dump(mode="json")) | artifact.model.describe(),
             metrics=_metrics(validation.report),
             fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
-            tags=facts | {"config_sha256": config.sha256, "codebook_sha256": str(corpus.codebook_sha256)},
+            tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},
             dataset_sha256=corpus.sha256,
             dataset_source=origins,
             texts={
