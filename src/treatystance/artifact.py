@@ -1,6 +1,7 @@
 """The model on disk: a folder of data files and a manifest with their hashes. Nothing in it is ever executed.
 
-Format version 1. To change the format: raise FORMAT_VERSION, teach `_FAMILIES` and `load_artifact` the new form,
+Format version 2 (1 had no classes of words).
+To change the format: raise FORMAT_VERSION, teach `_FAMILIES` and `load_artifact` the new form,
 keep reading every older version listed in READABLE or drop it there with a message that says how to retrain,
 and add a folder of the old form to the tests.
 
@@ -24,8 +25,8 @@ from treatystance.statement import LabelSet
 
 __all__ = ["FORMAT_VERSION", "Artifact", "load_artifact", "save_artifact"]
 
-FORMAT_VERSION = 1
-READABLE = frozenset({1})
+FORMAT_VERSION = 2
+READABLE = frozenset({1, 2})
 MANIFEST = "manifest.json"
 _FORMAT = "treatystance-model"
 _MAX_FILE_BYTES = 2 << 30

@@ -101,7 +101,12 @@ def _sigmoid(x: Floats) -> Floats:
 
 
 def fit_decision_rule(
-    logits: Floats, targets: Bools, weights: Floats, exclusive: bool = False, error_rate: float = 0.1
+    logits: Floats,
+    targets: Bools,
+    weights: Floats,
+    exclusive: bool = False,
+    error_rate: float = 0.1,
+    min_precision: float | None = None,
 ) -> DecisionRule:
     """Fit calibration, thresholds and abstention on scores of rows that the model was not trained on.
 
@@ -111,6 +116,7 @@ def fit_decision_rule(
         weights: shape (rows,), how many rows of ordinary text each stands for.
         exclusive: single-label.
         error_rate: of the abstention, for positives and negatives apart.
+        min_precision: that a threshold must reach, where any does.
     """
     if exclusive:
         slope = np.full(logits.shape[1], 1.0 / _temperature(logits, targets, weights))
@@ -121,9 +127,11 @@ def fit_decision_rule(
     blank = (0.5,) * logits.shape[1]
     rule = DecisionRule(exclusive, tuple(slope.tolist()), tuple(offset.tolist()), blank, blank, blank)
     p = rule.probabilities(logits)
-    bounds = [_conformal(p[:, k], targets[:, k], error_rate) for k in range(p.shape[1])]
+    bounds = [_conformal(p[:, k], targets[:, k], weights, error_rate) for k in range(p.shape[1])]
     threshold = (
-        blank if exclusive else tuple(best_f1_threshold(p[:, k], targets[:, k], weights) for k in range(p.shape[1]))
+        blank
+        if exclusive
+        else tuple(best_f1_threshold(p[:, k], targets[:, k], weights, min_precision) for k in range(p.shape[1]))
     )
     return DecisionRule(
         exclusive,
@@ -164,27 +172,44 @@ def _temperature(logits: Floats, targets: Bools, weights: Floats) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 
 
-def best_f1_threshold(probability: Floats, target: Bools, weight: Floats) -> float:
-    """The probability from which on a label is given so that F1 is highest; 0.5 without positive rows."""
+def best_f1_threshold(probability: Floats, target: Bools, weight: Floats, min_precision: float | None = None) -> float:
+    """The probability from which on a label is given so that F1 is highest; 0.5 without positive rows.
+
+    With `min_precision`, the highest F1 among the thresholds whose precision reaches it; where none does, the one of
+    the highest precision.
+    """
     if not target.any():
         return 0.5
     order = np.argsort(-probability, kind="stable")
     p, hit, w = probability[order], target[order], weight[order]
     given, true = np.cumsum(w), np.cumsum(w * hit)
-    f1 = 2 * true / (given + true[-1])
+    value = 2 * true / (given + true[-1])
     # A threshold lies between two different probabilities; the last row has none below it.
     cut = np.append(p[:-1] > p[1:], True)
-    best = int(np.argmax(np.where(cut, f1, -1.0)))
+    if min_precision is not None:
+        precision = true / given
+        precise = cut & (precision >= min_precision)
+        cut, value = (precise, value) if precise.any() else (cut, precision)
+    best = int(np.argmax(np.where(cut, value, -1.0)))
     below = p[best + 1] if best + 1 < len(p) else 0.0
     return float((p[best] + below) / 2)
 
 
-def _conformal(probability: Floats, target: Bools, error_rate: float) -> tuple[float, float]:
+def _conformal(probability: Floats, target: Bools, weight: Floats, error_rate: float) -> tuple[float, float]:
     """The bounds (maybe_yes, maybe_no); with too few rows of a side nothing can be excluded on that side."""
-    return 1 - _quantile(1 - probability[target], error_rate), _quantile(probability[~target], error_rate)
+    yes = _quantile(1 - probability[target], weight[target], error_rate)
+    return 1 - yes, _quantile(probability[~target], weight[~target], error_rate)
 
 
-def _quantile(nonconformity: Floats, error_rate: float) -> float:
-    """The ceil((n + 1)(1 - error_rate))-th smallest of n nonconformity scores in [0, 1]; 1 where n is too small."""
-    rank = int(np.ceil((len(nonconformity) + 1) * (1 - error_rate)))
-    return float(np.sort(nonconformity)[rank - 1]) if rank <= len(nonconformity) else 1.0
+def _quantile(nonconformity: Floats, weight: Floats, error_rate: float) -> float:
+    """The smallest nonconformity score that a share 1 - `error_rate` of the weight does not exceed; 1 if there is none.
+
+    A new sentence of average weight counts as infinitely nonconforming (Tibshirani et al. 2019), which with equal
+    weights gives the ceil((n + 1)(1 - error_rate))-th smallest.
+    """
+    if not len(nonconformity):
+        return 1.0
+    order = np.argsort(nonconformity, kind="stable")
+    reached = np.cumsum(weight[order])
+    enough = reached >= (1 - error_rate) * (reached[-1] + weight.mean()) * (1 - 1e-12)
+    return float(nonconformity[order][np.argmax(enough)]) if enough.any() else 1.0

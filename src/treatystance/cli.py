@@ -20,7 +20,7 @@ from treatystance.errors import CorpusError, InputError, MissingExtraError, Trea
 
 if TYPE_CHECKING:
     from treatystance.evaluation import Report
-    from treatystance.statement import Prediction
+    from treatystance.statement import LabelSet, Prediction
 
 __all__ = ["main"]
 
@@ -107,7 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--annotations", nargs="+", required=True, metavar="FILE")
     build.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="such as ungdc=ungdc.parquet")
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help=".parquet or .jsonl")
-    agreement = _command(parts, "agreement", _corpus_agreement, "Krippendorff's alpha of two annotators, as JSON")
+    quality = _command(parts, "quality", _corpus_quality, "repeats, variety and likeness to real text, as JSON")
+    quality.add_argument("files", nargs="+", metavar="FILE", help="file, folder, or package:NAME")
+    quality.add_argument("--real", nargs="+", default=[], metavar="FILE", help="labelled real text to hold it against")
+    quality.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+    audit = _command(parts, "audit", _corpus_audit, "the labels that cross-validated scores doubt most, as JSON Lines")
+    audit.add_argument("table", type=Path, metavar="FILE", help="out_of_fold.jsonl of a training run")
+    audit.add_argument("--data", nargs="+", default=[], metavar="FILE", help="the labelled data, to show the text")
+    audit.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+    audit.add_argument("--top", type=_positive, default=150, metavar="N", help="how many rows (150)")
+    audit.add_argument("--labels", metavar="A,B,...", help="label names in the table's order; default: the three tags")
+    agreement = _command(
+        parts, "agreement", _corpus_agreement, "alpha per label, confusion and adjudications of two annotators, as JSON"
+    )
     agreement.add_argument("files", nargs="+", metavar="FILE")
     return parser
 
@@ -278,10 +290,34 @@ def _corpus_stats(options: argparse.Namespace) -> None:
 
 def _load(options: argparse.Namespace) -> Any:
     from treatystance.corpus.load import load_corpus
+
+    return load_corpus(options.files, _label_set(options.labels), _named_files(options.corpus))
+
+
+def _label_set(names: str | None) -> LabelSet:
     from treatystance.statement import DEFAULT_LABELS, LabelSet
 
-    names = tuple(options.labels.split(",")) if options.labels else DEFAULT_LABELS
-    return load_corpus(options.files, LabelSet(names), _named_files(options.corpus))
+    return LabelSet(tuple(names.split(",")) if names else DEFAULT_LABELS)
+
+
+def _corpus_quality(options: argparse.Namespace) -> None:
+    from treatystance.corpus.load import load_corpus
+    from treatystance.corpus.quality import corpus_quality
+
+    corpora = _named_files(options.corpus)
+    real = load_corpus(options.real, None, corpora) if options.real else None
+    _print_json(corpus_quality(load_corpus(options.files, None, corpora), real))
+
+
+def _corpus_audit(options: argparse.Namespace) -> None:
+    from treatystance.corpus.audit import audit, read_out_of_fold
+    from treatystance.corpus.load import load_corpus
+
+    labels = _label_set(options.labels)
+    data = load_corpus(options.data, labels, _named_files(options.corpus)) if options.data else ()
+    texts = {row.id: row.text for row in data}
+    for row in audit(read_out_of_fold(options.table), labels, texts, options.top):
+        print(json.dumps(row, ensure_ascii=False))
 
 
 def _corpus_build(options: argparse.Namespace) -> None:
@@ -295,7 +331,7 @@ def _corpus_build(options: argparse.Namespace) -> None:
 
 
 def _corpus_agreement(options: argparse.Namespace) -> None:
-    from treatystance.corpus.agreement import agreement
+    from treatystance.corpus.agreement import adjudications, agreement, confusion
     from treatystance.corpus.load import data_path
     from treatystance.corpus.records import Annotation, read_records
     from treatystance.statement import LabelSet
@@ -304,8 +340,15 @@ def _corpus_agreement(options: argparse.Namespace) -> None:
     records = [record for path in options.files for _, record in read_records(data_path(path), faults)]
     if faults:
         raise CorpusError(faults)
-    found = agreement([record for record in records if isinstance(record, Annotation)], LabelSet())
-    _print_json([part.to_dict() for part in found])
+    annotations = [record for record in records if isinstance(record, Annotation)]
+    _print_json(
+        {
+            "rows": len(annotations),
+            "labels": [part.to_dict() for part in agreement(annotations, LabelSet())],
+            "confusion": confusion(annotations),
+            "adjudicated": adjudications(annotations),
+        }
+    )
 
 
 if __name__ == "__main__":

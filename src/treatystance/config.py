@@ -17,6 +17,7 @@ __all__ = ["LinearConfig", "Source", "explain", "load_config", "parse_config"]
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Token = Annotated[str, Field(pattern=r"^[a-z0-9']+$")]
+ClassName = Annotated[str, Field(pattern=r"^[a-z]+$")]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -29,8 +30,9 @@ class Source(_Frozen):
 
     `path` is a file, a folder of *.jsonl, or "package:NAME" for what the package ships; `corpora` maps public corpora
     to local files (those not named are looked for where TREATYSTANCE_CORPORA says). Rows of a source with
-    `evaluate: true` are tested on in cross-validation; the others only help to train. `optional` sources are left
-    out, with a message, where their public corpus is absent. `weight` multiplies the loss of each row.
+    `evaluate: true` are tested on in cross-validation; the others only help to train, with an intercept of their own,
+    since labels are not as frequent there. `optional` sources are left out, with a message, where their public corpus
+    is absent. `weight` multiplies the loss of each row.
     """
 
     path: str
@@ -71,7 +73,8 @@ class Features(_Frozen):
     within a word); an n-gram is kept when `min_df` training texts hold it; `char_weight` scales the character block;
     `countries` replaces the names of countries by the token xcountry, and the speaker's own by xself; `anchors` names
     classes of words, and has every other word counted also by the side of them on which it stands (or
-    as alone).
+    as alone). `classes` names further classes, a word in one only: which of them a sentence has, and which stand
+    within `class_distance` words of one another, counts `class_weight` each (see `models.classes`).
     """
 
     word_ngrams: tuple[Count, Count] = (1, 2)
@@ -79,7 +82,10 @@ class Features(_Frozen):
     min_df: Count = 2
     char_weight: Annotated[float, Field(gt=0)] = 1.0
     countries: bool = True
-    anchors: dict[Annotated[str, Field(pattern=r"^[a-z]+$")], tuple[Token, ...]] = {}
+    anchors: dict[ClassName, tuple[Token, ...]] = {}
+    classes: dict[ClassName, tuple[Token, ...]] = {}
+    class_weight: Annotated[float, Field(gt=0)] = 0.05
+    class_distance: Count = 6
 
     @model_validator(mode="after")
     def _ordered(self) -> Features:
@@ -89,6 +95,11 @@ class Features(_Frozen):
                 raise ValueError(f"{name}: the shortest n-gram stands first, not {list(span)}")
         if self.word_ngrams[0] != 1 or self.word_ngrams[1] > 3:
             raise ValueError(f"word_ngrams start at 1 and end at 3 at most, not {list(self.word_ngrams)}")
+        seen: dict[str, str] = {}
+        for name, words in self.classes.items():
+            for word in words:
+                if seen.setdefault(word, name) != name or words.count(word) > 1:
+                    raise ValueError(f"classes: {word!r} stands in {seen[word]!r} and again in {name!r}")
         return self
 
 
@@ -103,11 +114,13 @@ class Classifier(_Frozen):
 class Decision(_Frozen):
     """From score to tag.
 
-    Thresholds maximise F1 per label; `error_rate` is that of the conformal abstention, for the positives and for the
-    negatives apart.
+    Thresholds maximise F1 per label, among those whose precision is at least `min_precision` where one is given. Both
+    count each row as often as it stands for a sentence of ordinary text. `error_rate` is that of the conformal
+    abstention, for the positives and for the negatives apart.
     """
 
     error_rate: Fraction = 0.1
+    min_precision: Fraction | None = None
 
 
 class Evaluation(_Frozen):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from treatystance.calibration import Decisions, fit_decision_rule
+from treatystance.calibration import DecisionRule, Decisions, fit_decision_rule
 from treatystance.config import GroupedSplit, LinearConfig, TemporalSplit
 from treatystance.corpus.rows import Corpus
 from treatystance.corpus.standoff import sentence_sha256
@@ -18,7 +18,7 @@ from treatystance.evaluation import Report, evaluate_scores
 from treatystance.models.base import Batch, Floats, Model
 from treatystance.split import Fold, grouped_folds, leave_one_treaty_out, near_duplicates, temporal_split
 
-__all__ = ["CrossValidation", "cross_validate", "evaluated_sha256", "fit_model", "out_of_fold_table"]
+__all__ = ["CrossValidation", "cross_validate", "decision_rule", "evaluated_sha256", "fit_model", "out_of_fold_table"]
 
 Indices = npt.NDArray[np.intp]
 Progress = Callable[[str], None]
@@ -54,6 +54,7 @@ def fit_model(config: LinearConfig, corpus: Corpus, members: Indices) -> Model:
         config.features,
         config.classifier,
         config.seed,
+        np.array([not row.evaluate for row in part.rows], bool),
     )
 
 
@@ -68,15 +69,25 @@ def _decided(
     config: LinearConfig, corpus: Corpus, fold: Fold, pairs: Sequence[tuple[int, int]]
 ) -> tuple[Floats, Decisions]:
     """Logits and decisions on a fold's test rows, thresholds and calibration from inner folds of its training rows."""
-    targets = corpus.label_matrix()
     inner = _inner_folds(config, corpus, fold.train, pairs)
     rows, inner_logits = _out_of_fold(config, corpus, inner)
-    rule = fit_decision_rule(
-        inner_logits, targets[rows], np.ones(len(rows)), corpus.labels.exclusive, config.decision.error_rate
-    )
+    rule = decision_rule(config, corpus, rows, inner_logits)
     model = fit_model(config, corpus, fold.train)
     logits = model.logits(Batch.of(corpus.take(fold.test).rows))
     return logits, rule.decide(logits)
+
+
+def decision_rule(config: LinearConfig, corpus: Corpus, rows: Indices, logits: Floats) -> DecisionRule:
+    """Calibration, thresholds and abstention from out-of-fold logits of these rows, weighted to ordinary text."""
+    part = corpus.take(rows)
+    return fit_decision_rule(
+        logits,
+        part.label_matrix(),
+        part.sampling_weights(),
+        corpus.labels.exclusive,
+        config.decision.error_rate,
+        config.decision.min_precision,
+    )
 
 
 def _inner_folds(

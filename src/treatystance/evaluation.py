@@ -24,7 +24,9 @@ class LabelReport:
     """Scores on one label; `support` is the number of rows that carry it. Undefined ratios are 0."""
 
     precision: float
+    precision_ci: Interval
     recall: float
+    recall_ci: Interval
     f1: float
     f1_ci: Interval
     average_precision: float
@@ -84,6 +86,10 @@ def _replicates(documents: Sequence[str], resamples: int, seed: int, statistic: 
     return np.concatenate(parts)
 
 
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
+
+
 def _f1(targets: Bools, tags: Bools, weights: Floats) -> Floats:
     """F1 per row of weights and label: shape (resamples, labels); NaN where a label neither occurs nor is given."""
     both = weights @ (targets & tags)
@@ -130,6 +136,7 @@ def evaluate_scores(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    weights: Floats | None = None,
 ) -> Report:
     """The report of decisions against labels.
 
@@ -142,33 +149,38 @@ def evaluate_scores(
         resamples: number of bootstrap resamples.
         confidence: of the intervals.
         seed: of the resampling.
+        weights: shape (rows,), how many sentences each row stands for; 1 each by default. Every figure but `n`,
+            `documents` and `support` is weighted.
     """
     rows, columns = targets.shape
-    ones = np.ones((1, rows))
+    each = np.ones(rows) if weights is None else weights
 
-    def statistic(weights: Floats) -> Floats:
-        """F1 and average precision per label, side by side: shape (resamples, 2 * labels)."""
-        precision = [_average_precision(targets[:, k], probabilities[:, k], weights) for k in range(columns)]
-        return np.column_stack([_f1(targets, tags, weights), *precision])
+    def statistic(drawn: Floats) -> Floats:
+        """F1, average precision, precision and recall per label, side by side: shape (resamples, 4 * labels)."""
+        w = drawn * each
+        average = [_average_precision(targets[:, k], probabilities[:, k], w) for k in range(columns)]
+        hits = w @ (targets & tags)
+        return np.column_stack([_f1(targets, tags, w), *average, _ratio(hits, w @ tags), _ratio(hits, w @ targets)])
 
-    point = statistic(ones)[0]
+    point = statistic(np.ones((1, rows)))[0]
     replicates = _replicates(documents, resamples, seed, statistic)
     # A label that neither occurs nor is given counts 0, as in scikit-learn; its resamples likewise.
     replicates[:, np.isnan(point)] = 0.0
     point = np.nan_to_num(point)
     per_label = {}
     for k, name in enumerate(labels.names):
-        both, given, support = (int(v.sum()) for v in (targets[:, k] & tags[:, k], tags[:, k], targets[:, k]))
         per_label[name] = LabelReport(
-            precision=both / given if given else 0.0,
-            recall=both / support if support else 0.0,
+            precision=float(point[2 * columns + k]),
+            precision_ci=_interval(replicates[:, 2 * columns + k], confidence),
+            recall=float(point[3 * columns + k]),
+            recall_ci=_interval(replicates[:, 3 * columns + k], confidence),
             f1=float(point[k]),
             f1_ci=_interval(replicates[:, k], confidence),
             average_precision=float(point[columns + k]),
             average_precision_ci=_interval(replicates[:, columns + k], confidence),
-            support=support,
+            support=int(targets[:, k].sum()),
         )
-    supports = np.array([part.support for part in per_label.values()], float)
+    supports = each @ targets
     scores = np.array([part.f1 for part in per_label.values()])
     return Report(
         n=rows,
@@ -177,7 +189,7 @@ def evaluate_scores(
         macro_f1_ci=_interval(_mean_defined(replicates[:, :columns]), confidence),
         weighted_f1=float(scores @ supports / supports.sum()) if supports.sum() else 0.0,
         macro_average_precision=float(np.mean([part.average_precision for part in per_label.values()])),
-        exact_match=float((targets == tags).all(axis=1).mean()) if rows else 0.0,
+        exact_match=float(np.average((targets == tags).all(axis=1), weights=each)) if rows else 0.0,
         confidence=confidence,
         per_label=per_label,
     )

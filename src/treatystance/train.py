@@ -14,12 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.artifact import Artifact
-from treatystance.calibration import fit_decision_rule
 from treatystance.config import LinearConfig
 from treatystance.corpus.load import codebook_sha256, load_rows
 from treatystance.corpus.public import PUBLISHERS
 from treatystance.corpus.rows import Corpus, Row, infer_labels
-from treatystance.crossval import CrossValidation, cross_validate, evaluated_sha256, fit_model, out_of_fold_table
+from treatystance.crossval import (
+    CrossValidation,
+    cross_validate,
+    decision_rule,
+    evaluated_sha256,
+    fit_model,
+    out_of_fold_table,
+)
 from treatystance.errors import CorpusError, InputError
 from treatystance.evaluation import Report, evaluate_scores
 from treatystance.models.base import Batch
@@ -90,14 +96,7 @@ def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lamb
     pairs = near_duplicates([row.text for row in corpus.rows])
     validation = cross_validate(config, corpus, pairs, say)
     say("fitting on all rows")
-    targets = corpus.label_matrix()[validation.tested]
-    rule = fit_decision_rule(
-        validation.logits,
-        targets,
-        np.ones(len(targets)),
-        corpus.labels.exclusive,
-        config.decision.error_rate,
-    )
+    rule = decision_rule(config, corpus, validation.tested, validation.logits)
     model = fit_model(config, corpus, np.arange(len(corpus)))
     provenance = {
         "config": config.model_dump(mode="json"),

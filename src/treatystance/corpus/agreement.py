@@ -1,7 +1,8 @@
-"""Agreement of two annotators: Krippendorff's alpha per label with a bootstrap interval."""
+"""Two annotators: Krippendorff's alpha per label with a bootstrap interval, their confusion, and adjudications."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from treatystance.corpus.records import Annotation
 from treatystance.errors import InputError
 from treatystance.statement import LabelSet
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "adjudications", "agreement", "confusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,7 @@ def agreement(
     """
     import krippendorff
 
-    pairs = [a for a in annotations if a.first is not None and a.second is not None]
-    if not pairs:
-        raise InputError("no row carries the labels of two annotators (`first` and `second`)")
+    pairs = _pairs(annotations)
     documents, place = np.unique([f"{a.corpus}:{a.doc_id}" for a in pairs], return_inverse=True)
     members = [np.flatnonzero(place == i) for i in range(len(documents))]
     rng = np.random.default_rng(seed)
@@ -86,3 +85,43 @@ def agreement(
             )
         )
     return results
+
+
+def confusion(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
+    """How often the first annotator gave one set of labels and the second another (or the same), most often first.
+
+    Raises:
+        InputError: no annotation carries both.
+    """
+    counts = Counter((tuple(sorted(a.first or ())), tuple(sorted(a.second or ()))) for a in _pairs(annotations))
+    return [
+        {"first": list(first), "second": list(second), "count": count}
+        for (first, second), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def adjudications(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
+    """The rows on which the annotators differed or a label was changed later: where, what each said, what was decided.
+
+    Raises:
+        InputError: no annotation carries both annotators' labels.
+    """
+    return [
+        {
+            "corpus": a.corpus,
+            "doc_id": a.doc_id,
+            "start": a.start,
+            "first": list(a.first or ()),
+            "second": list(a.second or ()),
+            "labels": list(a.labels),
+        }
+        for a in _pairs(annotations)
+        if not set(a.first or ()) == set(a.second or ()) == set(a.labels)
+    ]
+
+
+def _pairs(annotations: Sequence[Annotation]) -> list[Annotation]:
+    pairs = [a for a in annotations if a.first is not None and a.second is not None]
+    if not pairs:
+        raise InputError("no row carries the labels of two annotators (`first` and `second`)")
+    return pairs

@@ -38,6 +38,7 @@ def features(labels: LabelSet) -> Features:
             "phenomenon": text,
             "origin": text,
             "weight": Value("float64"),
+            "probability": Value("float64"),
             "evaluate": Value("bool"),
         }
     )

@@ -24,7 +24,8 @@ class Row:
     `doc_id` is the statement that it stands in and `position` its place there (ordinal or character offset);
     `prev` and `next` are its neighbours' text; `co_governments` are further governments whose stance the
     statement conveys; `origin` names the file or public corpus it came from; `evaluate` is False for text that
-    only ever helps to train.
+    only ever helps to train. `weight` multiplies its loss in training; `probability` is that of having been drawn for
+    annotation, so that the row stands for 1 / `probability` sentences of ordinary text.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Row:
     phenomenon: str | None = None
     origin: str = ""
     weight: float = 1.0
+    probability: float = 1.0
     evaluate: bool = True
 
     @property
@@ -78,6 +80,10 @@ class Corpus:
         return np.array([[name in row.labels for name in self.labels.names] for row in self.rows], bool).reshape(
             len(self.rows), len(self.labels)
         )
+
+    def sampling_weights(self) -> npt.NDArray[np.float64]:
+        """How many sentences of ordinary text each row stands for (Horvitz and Thompson 1952): shape (rows,)."""
+        return np.array([1 / row.probability for row in self.rows])
 
     def take(self, indices: Iterable[int]) -> Corpus:
         """The corpus of these rows, in this order."""

@@ -88,4 +88,5 @@ def _row(annotation: Annotation, text: str) -> Row:
         language="en",
         phenomenon=annotation.stratum,
         origin=annotation.corpus,
+        probability=annotation.probability or 1.0,
     )

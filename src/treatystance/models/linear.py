@@ -2,12 +2,12 @@
 
 A sentence's logit for a label is
 
-    bias + (sum of the weights of its features) / sqrt(number of distinct words + 1)
+    bias + (sum of its n-grams' weights) / sqrt(number of distinct words + 1) + (sum of its class features' weights)
 
-where the features are its distinct words, their character n-grams, its longer word n-grams, and its distinct words by
+where the n-grams are its distinct words, their character n-grams, its longer word n-grams, and its distinct words by
 the side of each anchor on which they stand (or as alone, without one). Character n-grams stay within a word, so what
 they add is a property of the word: summed once per distinct word and looked up afterwards, the way fastText sums
-subwords (Bojanowski et al. 2017). `linear_fit` learns the weights.
+subwords (Bojanowski et al. 2017). `classes` tells of the class features; `linear_fit` learns the weights.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from treatystance.errors import ArtifactError
 from treatystance.models.base import Batch, Floats
+from treatystance.models.classes import ClassWeights, class_names
 from treatystance.models.ngrams import Tokenizer, char_ngrams
 from treatystance.statement import LabelSet
 
@@ -36,12 +37,23 @@ _BASE = 1 << 32  # above any word's number
 
 @dataclass(frozen=True, slots=True)
 class NgramSettings:
-    """Longest word n-gram, span of character n-grams (None: none), names of countries with their codes, anchors."""
+    """How sentences become features.
+
+    Longest word n-gram, span of character n-grams (None: none), names of countries with their codes, anchors, classes,
+    and how far apart two words of a class feature may stand.
+    """
 
     longest: int
     chars: tuple[int, int] | None
     countries: Mapping[str, str]
     anchors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    distance: int = 1
+
+    @property
+    def class_of(self) -> dict[str, str]:
+        """Word to class."""
+        return {word: name for name, words in self.classes.items() for word in words}
 
 
 class _Words(dict[str, int]):
@@ -68,6 +80,7 @@ class LinearModel:
         chars: character n-grams.
         char_weights: shape (len(chars), labels), float32.
         bias: shape (labels,), float32.
+        class_weights: shape (class features, labels), float32; None where the settings name no class.
     """
 
     kind = "linear"
@@ -81,10 +94,14 @@ class LinearModel:
         chars: list[str],
         char_weights: npt.NDArray[np.float32],
         bias: npt.NDArray[np.float32],
+        class_weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self.labels, self.settings = labels, settings
         self._grams, self._gram_weights = words, word_weights
         self._chars, self._char_weights, self._bias = chars, char_weights, bias
+        features = len(class_names(list(settings.classes)))
+        self._class_weights = np.zeros((features, len(labels)), np.float32) if class_weights is None else class_weights
+        self._classes = ClassWeights(list(settings.classes), settings.distance, self._class_weights)
         self._tokenize = Tokenizer(settings.countries)
         self._places = {gram: i for i, gram in enumerate(words)}
         self._char_places = {gram: i for i, gram in enumerate(chars)}
@@ -100,8 +117,12 @@ class LinearModel:
         """Forget the words met; those of the vocabulary keep their numbers, and so do the anchors' words."""
         self._words = _Words(self)
         self._table = np.zeros((1024, len(self.labels)))
-        for word in chain(self._known, *self.settings.anchors.values()):
+        for word in chain(self._known, *self.settings.anchors.values(), *self.settings.classes.values()):
             self._words[word]
+        # The class of each word by its number; words met later have none, and share the last place.
+        self._class_of = np.full(len(self._words) + 1, -1, np.int64)
+        for place, words in enumerate(self.settings.classes.values()):
+            self._class_of[[self._words[word] for word in words]] = place
         self._anchors = [np.array(sorted({self._words[w] for w in ws})) for ws in self.settings.anchors.values()]
 
     def _learn_word(self, number: int, word: str) -> None:
@@ -175,7 +196,11 @@ class LinearModel:
             values += alone[np.where(latest[whose] < 0, known, -1)]
         sums = _sum_by(whose, values, len(sentences)) + _sum_by(owner, self._longer_values(ids, owner), len(sentences))
         counts = np.bincount(whose, minlength=len(sentences))
-        return np.asarray(sums / np.sqrt(counts + 1.0)[:, None] + self._bias, dtype=np.float64)
+        scores = sums / np.sqrt(counts + 1.0)[:, None] + self._bias
+        if self.settings.classes:
+            members = self._class_of[np.minimum(ids, len(self._class_of) - 1)]
+            scores += self._classes.sums(members, owner, len(sentences))
+        return np.asarray(scores, dtype=np.float64)
 
     def _longer_values(self, ids: Ids, owner: Ids) -> Floats:
         """For each word, the weights of the n-grams (n > 1) that begin with it and stay within its sentence."""
@@ -204,8 +229,15 @@ class LinearModel:
             "chars": list(self.settings.chars) if self.settings.chars else None,
             "countries": dict(self.settings.countries),
             "anchors": {name: list(words) for name, words in self.settings.anchors.items()},
+            "classes": {name: list(words) for name, words in self.settings.classes.items()},
+            "distance": self.settings.distance,
         }
-        weights = {"word": self._gram_weights, "char": self._char_weights, "bias": self._bias}
+        weights = {
+            "word": self._gram_weights,
+            "char": self._char_weights,
+            "bias": self._bias,
+            "class": self._class_weights,
+        }
         return {
             "ngrams.json": json.dumps(settings, ensure_ascii=False, sort_keys=True).encode(),
             "vocabulary.json": json.dumps([self._grams, self._chars], ensure_ascii=False).encode(),
@@ -229,15 +261,26 @@ class LinearModel:
                 tuple(stored["chars"]) if stored["chars"] else None,
                 {**stored["countries"]},
                 {name: tuple(words) for name, words in stored["anchors"].items()},
+                # Format 1 knew no classes.
+                {name: tuple(words) for name, words in stored.get("classes", {}).items()},
+                int(stored.get("distance", 1)),
             )
             words, chars = json.loads(content["vocabulary.json"])
-            weights = load(content["weights.safetensors"])
-            shapes = {"word": (len(words), len(labels)), "char": (len(chars), len(labels)), "bias": (len(labels),)}
+            weights = {"class": np.zeros((0, len(labels)), np.float32), **load(content["weights.safetensors"])}
+            features = len(class_names(list(settings.classes)))
+            shapes = {
+                "word": (len(words), len(labels)),
+                "char": (len(chars), len(labels)),
+                "bias": (len(labels),),
+                "class": (features, len(labels)),
+            }
             if {name: weights[name].shape for name in shapes} != shapes:
                 raise ValueError("the weights' shapes are not those of the vocabulary")
             if not all(np.isfinite(weights[name]).all() for name in shapes):
                 raise ValueError("a weight is not a finite number")
-            return cls(labels, settings, words, weights["word"], chars, weights["char"], weights["bias"])
+            return cls(
+                labels, settings, words, weights["word"], chars, weights["char"], weights["bias"], weights["class"]
+            )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
             raise ArtifactError(f"the linear model's files do not fit together ({error})") from None
 

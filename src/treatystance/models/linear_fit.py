@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import diags, hstack
+from scipy.sparse import csr_matrix, diags, hstack
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
@@ -15,11 +15,14 @@ from sklearn.svm import LinearSVC
 from treatystance.config import Classifier, Features
 from treatystance.errors import InputError
 from treatystance.models.base import Batch, Floats
+from treatystance.models.classes import class_features, class_names
 from treatystance.models.linear import LinearModel, NgramSettings
 from treatystance.models.ngrams import Tokenizer, anchored, char_ngrams, country_names, word_ngrams
 from treatystance.statement import LabelSet
 
-__all__ = ["Block", "fit_linear", "fit_pipeline"]
+__all__ = ["Block", "class_matrix", "fit_linear", "fit_pipeline"]
+
+_UNREGULARISED = 10.0  # a column so large that the penalty on its small coefficient is nothing
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,13 @@ def fit_pipeline(
     features: Features,
     classifier: Classifier,
     seed: int,
+    auxiliary: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[NgramSettings, list[Block], list[Any]]:
     """Fit vocabulary, TF-IDF and one scikit-learn classifier per column of `targets`.
+
+    Where some rows are `auxiliary`, each classifier has one coefficient more, the last: an intercept of theirs. It
+    keeps their other rate of labels out of the n-grams' weights, and nothing is scored with it (the domain features
+    of Daumé III 2007, of the intercept alone).
 
     Raises:
         InputError: no n-gram is frequent enough.
@@ -74,6 +82,8 @@ def fit_pipeline(
         features.char_ngrams,
         country_names() if features.countries else {},
         {name: tuple(words) for name, words in features.anchors.items()},
+        {name: tuple(words) for name, words in features.classes.items()},
+        features.class_distance,
     )
     tokenizer = Tokenizer(settings.countries)
     tokens = [tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
@@ -89,12 +99,27 @@ def fit_pipeline(
     if chars := settings.chars:
         analyzer = lambda words: [g for word in dict.fromkeys(words) for g in char_ngrams(word, *chars)]  # noqa: E731
         fitted_blocks.append(_fit_block(tokens, analyzer, features.min_df, features.char_weight))
-    matrix = hstack([part for _, part in fitted_blocks]).tocsr()
+    columns = [part for _, part in fitted_blocks]
+    if settings.classes:
+        columns.append(features.class_weight * class_matrix(tokens, settings))
+    if auxiliary is not None and auxiliary.any():
+        columns.append(_UNREGULARISED * csr_matrix(auxiliary[:, None], dtype=np.float64))
+    matrix = hstack(columns).tocsr()
     fitted = []
     for column in range(targets.shape[1]):
         target = targets[:, column]
         fitted.append(_classifier(classifier, seed).fit(matrix, target, sample_weight=weights))
     return settings, [block for block, _ in fitted_blocks], fitted
+
+
+def class_matrix(tokens: list[list[str]], settings: NgramSettings) -> Any:
+    """1 where a sentence has a class feature: shape (sentences, class features)."""
+    class_of, names = settings.class_of, list(settings.classes)
+    place = {name: i for i, name in enumerate(class_names(names))}
+    rows = [[place[f] for f in class_features(words, class_of, names, settings.distance)] for words in tokens]
+    ends = np.cumsum([0, *map(len, rows)])
+    columns = np.array([i for row in rows for i in row], dtype=np.int64)
+    return csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(tokens), len(place)))
 
 
 def _classifier(settings: Classifier, seed: int) -> Any:
@@ -119,6 +144,7 @@ def fit_linear(
     features: Features,
     classifier: Classifier,
     seed: int,
+    auxiliary: npt.NDArray[np.bool_] | None = None,
 ) -> LinearModel:
     """Fit a linear model.
 
@@ -130,6 +156,7 @@ def fit_linear(
         features: which n-grams.
         classifier: which classifier.
         seed: of the solver.
+        auxiliary: (sentences,), True for text of another kind than will be scored, with another rate of labels.
 
     Raises:
         InputError: no n-gram is frequent enough, or a label has no positive or no negative row.
@@ -139,7 +166,7 @@ def fit_linear(
             raise InputError(
                 f"label {name!r} is carried by {int(target.sum())} of {len(target)} rows: nothing to learn"
             )
-    settings, blocks, fitted = fit_pipeline(batch, targets, weights, features, classifier, seed)
+    settings, blocks, fitted = fit_pipeline(batch, targets, weights, features, classifier, seed, auxiliary)
     coefficients = np.vstack([one.coef_ for one in fitted])
     bias = np.array([one.intercept_[0] for one in fitted], np.float32)
     grams: list[list[str]] = []
@@ -152,7 +179,9 @@ def fit_linear(
         grams.append(names)
         folded.append(np.ascontiguousarray(part.T, dtype=np.float32))
         start += len(names)
+    stop = start + len(class_names(list(settings.classes)))
+    class_weights = np.ascontiguousarray((coefficients[:, start:stop] * features.class_weight).T, dtype=np.float32)
     if len(blocks) == 1:
         grams.append([])
         folded.append(np.zeros((0, len(labels)), np.float32))
-    return LinearModel(labels, settings, grams[0], folded[0], grams[1], folded[1], bias)
+    return LinearModel(labels, settings, grams[0], folded[0], grams[1], folded[1], bias, class_weights)
