@@ -70,6 +70,35 @@ def test_round_trip(tiny_artifact: Artifact, model_folder: Path) -> None:
         )
 
 
+OLD = Path(__file__).parent / "data" / "model_format_1"
+
+
+def test_a_model_of_format_1_still_loads(tmp_path: Path) -> None:
+    """Format 1 knew no classes of words: the folder was written before there were any."""
+    assert json.loads((OLD / "manifest.json").read_bytes())["format_version"] == 1
+    assert not {"classes", "distance"} & set(json.loads((OLD / "ngrams.json").read_bytes()))
+    old = load_artifact(OLD)
+    assert (old.full_name, old.labels) == ("old/1", LabelSet(("leaving", "staying")))
+    assert isinstance(old.model, LinearModel)
+    assert old.model.settings.classes == {}
+    texts = ["We leave the pact.", "They stay."]
+    two = Batch(texts, [None] * 2, [None] * 2)
+    wanted = [[0.5652475842498528, -1.4472135954999579], [-1.5773502691896257, 0.5877132402714709]]
+    np.testing.assert_allclose(old.model.logits(two), wanted, rtol=0, atol=1e-9)
+    assert old.decide(two).tags.tolist() == [[True, False], [False, True]]
+    # Saved again, it is of today's format and says the same.
+    save_artifact(old, tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "manifest.json").read_bytes())["format_version"] == FORMAT_VERSION
+    np.testing.assert_array_equal(load_artifact(tmp_path / "new").model.logits(two), old.model.logits(two))
+
+
+def test_a_changed_model_of_format_1_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(OLD, tmp_path / "old"))
+    content = (folder / "vocabulary.json").read_bytes()
+    (folder / "vocabulary.json").write_bytes(content.replace(b"stay", b"slay"))
+    refused(folder, "changed since it was written")
+
+
 def test_saving_twice_gives_the_same_bytes(tiny_artifact: Artifact, model_folder: Path, tmp_path: Path) -> None:
     save_artifact(load_artifact(model_folder), tmp_path / "again")
     assert sorted(p.name for p in model_folder.iterdir()) == sorted(FILES)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from treatystance.calibration import DecisionRule, best_f1_threshold, fit_decision_rule
+from treatystance.calibration import DecisionRule, _quantile, best_f1_threshold, fit_decision_rule
 from treatystance.errors import ArtifactError
 
 SLOPE, OFFSET = (0.5, 2.0), (1.0, -1.5)
@@ -116,7 +116,57 @@ def test_threshold_equals_brute_force(case: tuple[list[float], list[bool], list[
     assert f1_at(threshold, p, target, weight) == pytest.approx(best)
 
 
+def precision_at(threshold: float, p: Any, target: Any, weight: Any) -> float:
+    given = p >= threshold
+    return float(weight[given & target].sum() / weight[given].sum())
+
+
+@given(scored, st.sampled_from([0.2, 0.4, 0.55, 0.7, 0.85, 0.95]))
+@settings(max_examples=300, deadline=None)
+def test_threshold_reaches_a_least_precision_where_any_does(
+    case: tuple[list[float], list[bool], list[float]], least: float
+) -> None:
+    p, target, weight = (np.array(part) for part in case)
+    cuts = [(precision_at(cut, p, target, weight), f1_at(cut, p, target, weight)) for cut in np.unique(p)]
+    threshold = best_f1_threshold(p, target, weight, least)
+    precision, f1 = precision_at(threshold, p, target, weight), f1_at(threshold, p, target, weight)
+    reaching = [part for part in cuts if part[0] >= least]
+    if reaching:
+        assert precision >= least
+        assert f1 == pytest.approx(max(value for _, value in reaching))
+    else:
+        assert precision == pytest.approx(max(value for value, _ in cuts))
+
+
+def test_least_precision_by_hand() -> None:
+    p = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    target = np.array([True, True, False, True, True, False])
+    ones = np.ones(6)
+    # Precision from the top: 1, 1, 2/3, 3/4, 4/5, 2/3; F1: 2/5, 4/6, 4/7, 6/8, 8/9, 8/10.
+    wanted = {None: 0.45, 0.8: 0.45, 0.81: 0.75, 0.99: 0.75}
+    assert {least: best_f1_threshold(p, target, ones, least) for least in wanted} == pytest.approx(wanted)
+    # The precision of ordinary text: each row as often as it stands for a sentence of it.
+    rare = np.where(target, 1.0, 4.0)
+    assert best_f1_threshold(p, target, rare, 0.6) == pytest.approx(0.75)
+    # No threshold is so precise: the highest precision, 2/3 at the first three.
+    missed = np.array([False, True, True, False, False, False])
+    assert best_f1_threshold(p, missed, ones, 0.9) == pytest.approx(0.65)
+
+
+def test_least_precision_is_that_of_the_fitted_rule() -> None:
+    logits, targets = simulated(500, 6)
+    weights = np.where(np.arange(500) % 4 == 0, 5.0, 1.0)
+    precisions = []
+    for least in (None, 0.9):
+        rule = fit_decision_rule(logits, targets, weights, min_precision=least)
+        given = rule.decide(logits).tags
+        precisions.append((weights @ (given & targets)) / (weights @ given))
+    assert (precisions[0] < 0.9).any()
+    assert (precisions[1] >= 0.9).all()
+
+
 def test_threshold_without_positive_rows_is_a_half() -> None:
+    assert best_f1_threshold(np.array([0.1, 0.9]), np.array([False, False]), np.ones(2), 0.9) == 0.5
     assert best_f1_threshold(np.array([0.1, 0.9]), np.array([False, False]), np.ones(2)) == 0.5
 
 
@@ -146,6 +196,45 @@ def test_too_few_rows_never_exclude(few: int, excludes: bool) -> None:
     assert rule.maybe_no[0] < 1
     mirrored = fit_decision_rule(-logits, ~targets, np.ones(100 + few), error_rate=0.1)
     assert (mirrored.maybe_no[0] < 1) == excludes
+
+
+nonconforming = st.lists(st.tuples(st.integers(0, 8).map(lambda i: i / 10), st.integers(1, 5)), min_size=1, max_size=30)
+RATES = st.sampled_from([0.05, 0.1, 0.25, 0.3, 0.5])
+
+
+@given(nonconforming, RATES)
+@settings(max_examples=300, deadline=None)
+def test_quantile_with_weights_equals_repeated_rows(case: list[tuple[float, int]], rate: float) -> None:
+    """Each row stands as often as it weighs, and the new sentence, infinitely nonconforming, as often as on average.
+
+    Rows are repeated len(case) times their weight, so that the average is a whole number of repeats.
+    """
+    scores, times = (np.array(part) for part in zip(*case, strict=True))
+    repeated = np.sort(np.append(scores.repeat(times * len(case)), [np.inf] * int(times.sum())))
+    wanted = repeated[int(np.ceil((1 - rate) * len(repeated) * (1 - 1e-12))) - 1]
+    assert _quantile(scores, times.astype(float), rate) == (1.0 if np.isinf(wanted) else wanted)
+    # Only what rows weigh beside one another counts, and neither their order nor how equal ones are divided.
+    assert _quantile(scores[::-1], times[::-1] * 0.125, rate) == _quantile(scores, times.astype(float), rate)
+
+
+@given(nonconforming, RATES)
+@settings(max_examples=200, deadline=None)
+def test_quantile_of_equal_weights_is_that_of_split_conformal_prediction(
+    case: list[tuple[float, int]], rate: float
+) -> None:
+    scores = np.array([score for score, _ in case])
+    rank = int(np.ceil((len(scores) + 1) * (1 - rate) * (1 - 1e-12)))
+    wanted = np.sort(scores)[rank - 1] if rank <= len(scores) else 1.0
+    for weight in (1.0, 3.0, 0.01):
+        assert _quantile(scores, np.full(len(scores), weight), rate) == wanted
+
+
+def test_quantile_of_repeated_rows_where_there_are_many() -> None:
+    rng = np.random.default_rng(8)
+    scores, times = rng.random(4000), rng.integers(1, 6, 4000)
+    weighted = _quantile(scores, times.astype(float), 0.1)
+    assert weighted == pytest.approx(_quantile(scores.repeat(times), np.ones(times.sum()), 0.1), abs=1e-3)
+    assert _quantile(np.zeros(0), np.zeros(0), 0.1) == 1.0
 
 
 def test_uncertain_is_where_neither_answer_is_excluded() -> None:

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from treatystance import Predictor, Statement, __version__, cli
-from treatystance.corpus import Corpus
+from treatystance.corpus import Corpus, load_corpus
 from treatystance.corpus.standoff import sentence_sha256
+from treatystance.quality import corpus_quality
 from treatystance.statement import DEFAULT_LABELS
 
 TEXT = "Ruritania has decided to withdraw from the Convention. We shall protect civilians."
@@ -78,6 +79,15 @@ def data(*lines: bytes) -> dict[str, bytes]:
 
 
 GOOD_ROW = b'{"text": "We leave.", "labels": ["intent_to_withdraw"]}'
+FOLD_ROW = b'{"id": "a", "labels": ["out"], "probabilities": [0.75, 0.25]}\n'
+
+
+def annotated(start: int, labels: list[str], first: list[str] | None, second: list[str] | None, **facts: Any) -> bytes:
+    """A line of a file of stand-off annotations: four characters of document D1 of the corpus ungdc."""
+    place = {"corpus": "ungdc", "doc_id": "D1", "start": start, "end": start + 4, "sha256": "0" * 64}
+    return json.dumps({**place, "labels": labels, "first": first, "second": second, **facts}).encode() + b"\n"
+
+
 BAD = {
     # train
     "unknown config key": Bad("train r.yaml", "sed is not a known key", recipe("sed: 1\n")),
@@ -176,6 +186,123 @@ BAD = {
             ).encode()
         },
     ),
+    # corpus quality
+    "quality absent": Bad("corpus quality none.jsonl", r"none\.jsonl: cannot be read"),
+    "quality every fault": Bad(
+        "corpus quality d.jsonl",
+        r"(?s)2 faults.*d\.jsonl:1: not JSON.*:2: labels is missing",
+        data(b"oops", b'{"text": "We go."}'),
+        lines=3,
+    ),
+    "quality, real text absent": Bad(
+        "corpus quality d.jsonl --real none.jsonl", r"none\.jsonl: cannot", data(GOOD_ROW)
+    ),
+    "quality, real text with a fault": Bad(
+        "corpus quality d.jsonl --real r.jsonl",
+        r"r\.jsonl:1: not JSON",
+        {**data(GOOD_ROW), "r.jsonl": b"oops"},
+        lines=2,
+    ),
+    "quality, real text of one document": Bad(
+        "corpus quality d.jsonl --real r.jsonl", "documents", {**data(GOOD_ROW), "r.jsonl": GOOD_ROW}
+    ),
+    "quality, real text without a common word": Bad(
+        "corpus quality d.jsonl --real r.jsonl",
+        "no word in common",
+        {
+            **data(*(b'{"text": "Rain%d fell%d", "labels": [], "doc_id": %d}' % (i, i, i) for i in range(5))),
+            "r.jsonl": b"".join(b'{"text": "Snow%d lay%d", "labels": []}\n' % (i, i) for i in range(5)),
+        },
+    ),
+    "quality, label": Bad(
+        "corpus quality d.jsonl",
+        r"d\.jsonl:1: unknown label 'out'; the labels are intent_to_withdraw, ",
+        data(b'{"text": "We go.", "labels": ["out"]}'),
+        lines=2,
+    ),
+    "quality, label of real text": Bad(
+        "corpus quality d.jsonl --labels out,in --real r.jsonl",
+        r"r\.jsonl:1: unknown label 'intent_to_withdraw'; the labels are out, in",
+        {**data(b'{"text": "We go.", "labels": ["out"]}'), "r.jsonl": GOOD_ROW},
+        lines=2,
+    ),
+    "quality pair": Bad("corpus quality d.jsonl --corpus =x", "write NAME=FILE", data(GOOD_ROW)),
+    "quality, no copy": Bad(
+        "corpus quality d.jsonl --real a.jsonl",
+        "no local copy of corpus 'ungdc'",
+        {**data(GOOD_ROW), "a.jsonl": annotated(0, [], [], [])},
+    ),
+    # corpus audit
+    "audit absent": Bad("corpus audit none.jsonl", r"none\.jsonl: cannot be read"),
+    "audit empty": Bad("corpus audit t.jsonl", "empty; give the out_of_fold", {"t.jsonl": b""}),
+    "audit of labelled data": Bad("corpus audit d.jsonl", r"d\.jsonl:1: not a row of an out-of-fold", data(GOOD_ROW)),
+    "audit second line": Bad("corpus audit t.jsonl", r"t\.jsonl:2: not a row", {"t.jsonl": FOLD_ROW + b"oops\n"}),
+    "audit probability": Bad(
+        "corpus audit t.jsonl",
+        r"t\.jsonl:1: .*probabilities\.0: Input should be less than or equal to 1",
+        {"t.jsonl": FOLD_ROW.replace(b"0.75", b"1.75")},
+    ),
+    "audit label": Bad(
+        "corpus audit t.jsonl --labels in,up,by",
+        "a: unknown label 'out'; the labels are in, up, by",
+        {"t.jsonl": FOLD_ROW},
+    ),
+    "audit columns": Bad(
+        "corpus audit t.jsonl --labels out,in,by", "a: 2 probabilities for 3 labels", {"t.jsonl": FOLD_ROW}
+    ),
+    "audit label twice": Bad("corpus audit t.jsonl --labels out,out", "labels must be distinct", {"t.jsonl": FOLD_ROW}),
+    "audit data absent": Bad(
+        "corpus audit t.jsonl --labels out,in --data none.jsonl", r"none\.jsonl: cannot be read", {"t.jsonl": FOLD_ROW}
+    ),
+    "audit data of other labels": Bad(
+        "corpus audit t.jsonl --labels out,in --data d.jsonl",
+        "unknown label 'intent_to_withdraw'; the labels are out, in",
+        {"t.jsonl": FOLD_ROW, **data(GOOD_ROW)},
+        lines=2,
+    ),
+    "audit pair": Bad(
+        "corpus audit t.jsonl --labels out,in --data d.jsonl --corpus ungdc",
+        "write NAME=FILE",
+        {"t.jsonl": FOLD_ROW, **data(GOOD_ROW)},
+    ),
+    # corpus agreement
+    "agreement absent": Bad("corpus agreement none.jsonl", r"none\.jsonl: cannot be read"),
+    "agreement empty": Bad("corpus agreement a.jsonl", r"a\.jsonl: empty", {"a.jsonl": b""}, lines=2),
+    "agreement every fault": Bad(
+        "corpus agreement a.jsonl d.jsonl",
+        r"(?s)2 faults.*a\.jsonl:2: end: .*d\.jsonl:1: not JSON",
+        {
+            "a.jsonl": annotated(0, [], [], []) + annotated(5, [], [], []).replace(b'"end": 9', b'"end": "x"'),
+            **data(b"oops"),
+        },
+        lines=3,
+    ),
+    "agreement of one annotator": Bad(
+        "corpus agreement a.jsonl", "two annotators", {"a.jsonl": annotated(0, [], ["reaffirmation"], None)}
+    ),
+    "agreement of labelled rows": Bad("corpus agreement d.jsonl", "two annotators", data(GOOD_ROW)),
+    "agreement, label": Bad(
+        "corpus agreement a.jsonl",
+        r"a\.jsonl:2: unknown label 'leaving'; the labels are intent_to_withdraw, ",
+        {"a.jsonl": annotated(0, [], [], []) + annotated(5, [], [], ["leaving"])},
+        lines=2,
+    ),
+    "agreement, label of another set": Bad(
+        "corpus agreement a.jsonl --labels out,in",
+        r"a\.jsonl:1: unknown label 'reaffirmation'; the labels are out, in",
+        {"a.jsonl": annotated(0, ["reaffirmation"], ["reaffirmation"], [])},
+        lines=2,
+    ),
+    "agreement, label twice": Bad(
+        "corpus agreement a.jsonl --labels in,in", "labels must be distinct", {"a.jsonl": annotated(0, [], [], [])}
+    ),
+    "agreement, a file twice": Bad(
+        "corpus agreement a.jsonl a.jsonl",
+        r"a\.jsonl:1: this place is annotated already at a\.jsonl:1; name a file once",
+        {"a.jsonl": annotated(0, [], [], [])},
+        lines=2,
+    ),
+    "agreement of an empty folder": Bad("corpus agreement .", r"no \.jsonl file in this folder"),
     # promote
     "promote, no store": Bad("promote models:/none/1", "none/1"),
     "promote a folder": Bad("promote MODEL", "models:/NAME/VERSION"),
@@ -194,7 +321,7 @@ def test_a_bad_call_is_told_clearly(run: Any, model_folder: Path, tmp_path: Path
         weights.write_bytes(damaged)
     if "NEWER" in bad.arguments:
         manifest = Path(shutil.copytree(model_folder, "newer")) / "manifest.json"
-        manifest.write_text(manifest.read_text("utf-8").replace('"format_version": 1', '"format_version": 2'), "utf-8")
+        manifest.write_text(manifest.read_text("utf-8").replace('"format_version": 2', '"format_version": 3'), "utf-8")
     before = sorted(tmp_path.rglob("*"))
     places = {"MODEL": model_folder, "CHANGED": "changed", "NEWER": "newer", "OK": "We leave.", "EMPTY": " "}
     result = run(*(places.get(word, word) for word in bad.arguments.split()), stdin=b"")
@@ -221,6 +348,13 @@ def test_a_bad_call_is_told_clearly(run: Any, model_folder: Path, tmp_path: Path
         (["train"], "CONFIG"),
         (["corpus"], "COMMAND"),
         (["corpus", "build"], "--annotations"),
+        (["corpus", "quality"], "required: FILE"),
+        (["corpus", "quality", "--real", "r.jsonl"], "required: FILE"),
+        (["corpus", "audit"], "required: FILE"),
+        (["corpus", "audit", "t.jsonl", "u.jsonl"], "unrecognized arguments: u.jsonl"),
+        (["corpus", "audit", "t.jsonl", "--top", "0"], "not at least 1"),
+        (["corpus", "audit", "t.jsonl", "--top", "few"], "few"),
+        (["corpus", "agreement"], "required: FILE"),
     ],
 )
 def test_wrong_usage(run: Any, arguments: list[str], message: str) -> None:
@@ -373,6 +507,157 @@ def test_corpus_build_refuses_rows_of_another_edition_and_writes_the_rest(run: A
     written = [pure(line)["text"] for line in Path("o.jsonl").read_text("utf-8").splitlines()]
     assert written == ["We shall leave the treaty.", "We protect civilians."]
     assert pq.read_table("o.parquet")["text"].to_pylist() == written
+
+
+def statements(name: str, *texts: str) -> None:
+    """A file of composed statements in the working folder, one sentence each."""
+    lines = (
+        {"id": f"{name}-{i}", "government": "PER", "sentences": [{"text": text, "labels": ["reaffirmation"]}]}
+        for i, text in enumerate(texts)
+    )
+    Path(f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+def test_corpus_quality(run: Any) -> None:
+    statements("a", "Boats sail far north today.", "Boats sail far north again.", "Rain fell.")
+    result = run("corpus", "quality", "a.jsonl")
+    assert (result.code, result.err) == (0, "")
+    found = pure(result.out)
+    assert found == corpus_quality(load_corpus(["a.jsonl"]))
+    assert (found["statements"], found["sentences"], found["distinct_4grams"]) == (3, 3, 0.75)
+    assert (found["largest_cluster"], found["near_duplicates"]) == (2, 0)
+    assert found["labels_by_region"] == {"Americas": {"reaffirmation": 3}}
+    assert "told_apart_auc" not in found
+
+
+def test_corpus_quality_with_labels_of_its_own(run: Any) -> None:
+    Path("d.jsonl").write_bytes(b'{"text": "We go.", "labels": ["out"]}\n{"text": "We stay.", "labels": []}\n')
+    result = run("corpus", "quality", "d.jsonl", "--labels", "out,in")
+    assert (result.code, result.err) == (0, "")
+    assert pure(result.out)["labels_by_kind"] == {"unknown": {"out": 1, "none": 1}}
+
+
+def test_corpus_quality_of_text_without_a_label(run: Any) -> None:
+    Path("d.jsonl").write_bytes(b'{"text": "Rain fell.", "labels": []}\n')
+    result = run("corpus", "quality", "d.jsonl")
+    assert (result.code, result.err) == (0, "")
+    assert pure(result.out)["labels_by_kind"] == {"unknown": {"none": 1}}
+
+
+def test_corpus_quality_beside_real_text(run: Any) -> None:
+    real = [f"Snow fell on road {i}." for i in range(8)]
+    pq.write_table(pa.table({"doc_id": [f"D{i}" for i in range(8)], "text": real}), "u.parquet")
+    lines = [
+        annotated(0, [], None, None, doc_id=f"D{i}", end=len(text), sha256=sentence_sha256(text))
+        for i, text in enumerate(real[:6])
+    ]
+    Path("r.jsonl").write_bytes(b"".join(lines))
+    statements("a", *(f"The {i} boats sail on a road" for i in range(6)))
+    statements("b", "We keep the pact on hills.")
+    result = run(
+        "corpus", "quality", "a.jsonl", "b.jsonl", "--real", "r.jsonl", "b.jsonl", "--corpus", "ungdc=u.parquet"
+    )
+    assert (result.code, result.err) == (0, "")
+    found = pure(result.out)
+    assert (found["sentences"], found["real_text"]["words"]) == (7, 6 * 4 + 6)
+    # Of "the boats sail on a road" three words are in the real text, of "we keep the pact on hills" all six.
+    assert found["words_known_to_real_text"] == round((6 * 3 + 6) / 42, 4)
+    assert found["told_apart_auc"] > 0.5
+
+
+def folded(*rows: tuple[str, list[str], list[float]]) -> None:
+    lines = ({"id": name, "labels": labels, "probabilities": p, "fold": 0} for name, labels, p in rows)
+    Path("t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+def test_corpus_audit(run: Any) -> None:
+    folded(
+        ("x", ["reaffirmation"], [0.125, 0.875, 0.125]),
+        ("composed:a-0:0", ["reaffirmation"], [0.75, 0.25, 0.0625]),
+        ("composed:a-1:0", [], [0.125, 0.625, 0.375]),
+    )
+    statements("a", "Bateaux à l’été.", "Rain fell.")
+    result = run("corpus", "audit", "t.jsonl", "--data", "a.jsonl")
+    assert (result.code, result.err) == (0, "")
+    assert "Bateaux à l’été." in result.out
+    found = [pure(line) for line in result.out.splitlines()]
+    assert [(row["id"], row["quality"], row["text"]) for row in found] == [
+        ("composed:a-0:0", 0.25, "Bateaux à l’été."),
+        ("composed:a-1:0", 0.375, "Rain fell."),
+        ("x", 0.875, None),
+    ]
+    assert [row["suspect"] for row in found] == [["intent_to_withdraw", "reaffirmation"], ["reaffirmation"], []]
+    assert list(found[0]["scores"]) == list(DEFAULT_LABELS)
+    assert run("corpus", "audit", "t.jsonl", "--data", "a.jsonl", "--top", "2").out == "".join(
+        line + "\n" for line in result.out.splitlines()[:2]
+    )
+
+
+def test_corpus_audit_takes_the_labels_in_the_order_of_the_table(run: Any) -> None:
+    folded(("a", ["in"], [0.875, 0.25]))
+    for order, quality, suspect in (("out,in", 0.125, ["out", "in"]), ("in,out", 0.75, [])):
+        found = pure(run("corpus", "audit", "t.jsonl", "--labels", order).out)
+        assert (found["quality"], found["suspect"], found["text"]) == (quality, suspect, None)
+        assert list(found["scores"]) == order.split(",")
+
+
+def test_corpus_audit_without_cleanlab(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded(("a", [], [0.5, 0.5, 0.5]))
+    monkeypatch.setitem(sys.modules, "cleanlab.rank", None)
+    result = run("corpus", "audit", "t.jsonl")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "treatystance: the label audit needs cleanlab: pip install 'treatystance[audit]'\n"
+
+
+def test_corpus_agreement(run: Any) -> None:
+    leave, stay = ["intent_to_withdraw"], ["reaffirmation"]
+    Path("a.jsonl").write_bytes(annotated(0, leave, leave, leave) + annotated(5, stay, leave, stay))
+    Path("b.jsonl").write_bytes(annotated(0, stay, [], [], doc_id="D2") + annotated(5, [], [], [], doc_id="D2"))
+    Path("d.jsonl").write_bytes(annotated(9, stay, stay, None) + annotated(14, [], None, None))
+    statements("c", "Rain fell.")
+    result = run("corpus", "agreement", "a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl")
+    assert (result.code, result.err) == (0, "")
+    assert run("corpus", "agreement", ".").out == result.out
+    found = pure(result.out)
+    assert list(found) == ["rows", "labels", "confusion", "adjudicated"]
+    assert found["rows"] == 4, "rows of one annotator or none do not count"
+    parts = {part["label"]: part for part in found["labels"]}
+    assert list(parts) == list(DEFAULT_LABELS)
+    out, again, help_ = parts.values()
+    # 8 values, 3 of them the label. Observed disagreement 2 * 1 / 8; expected 2 * 3 * 5 / (8 * 7).
+    assert out["alpha"] == pytest.approx(1 - (2 / 8) / (2 * 3 * 5 / (8 * 7)))
+    assert (out["both"], out["first_only"], out["second_only"], out["neither"], out["raw"]) == (1, 1, 0, 2, 0.75)
+    assert out["alpha_ci"][0] <= out["alpha"] <= out["alpha_ci"][1]
+    # 8 values, 1 of them the label: as much disagreement as by chance.
+    assert again["alpha"] == pytest.approx(1 - (2 / 8) / (2 * 1 * 7 / (8 * 7)))
+    assert (again["both"], again["first_only"], again["second_only"], again["neither"]) == (0, 0, 1, 3)
+    assert (help_["alpha"], help_["alpha_ci"], help_["raw"]) == (None, None, 1.0)
+    assert found["confusion"] == [
+        {"first": [], "second": [], "count": 2},
+        {"first": leave, "second": leave, "count": 1},
+        {"first": leave, "second": stay, "count": 1},
+    ]
+    assert found["adjudicated"] == [
+        {"corpus": "ungdc", "doc_id": "D1", "start": 5, "first": leave, "second": stay, "labels": stay},
+        {"corpus": "ungdc", "doc_id": "D2", "start": 0, "first": [], "second": [], "labels": stay},
+    ]
+
+
+def test_corpus_agreement_with_labels_of_its_own(run: Any) -> None:
+    Path("a.jsonl").write_bytes(annotated(0, ["in"], ["in"], ["in"]) + annotated(5, [], ["out"], []))
+    result = run("corpus", "agreement", "a.jsonl", "--labels", "out,in")
+    assert (result.code, result.err) == (0, "")
+    found = [(part["label"], part["both"], part["first_only"]) for part in pure(result.out)["labels"]]
+    assert found == [("out", 0, 1), ("in", 1, 0)]
+
+
+@pytest.mark.parametrize("name", ["package:annotations", "package:annotations/random_sample.jsonl"])
+def test_corpus_agreement_of_packaged_annotations(run: Any, name: str) -> None:
+    result = run("corpus", "agreement", name)
+    assert (result.code, result.err) == (0, "")
+    found = pure(result.out)
+    assert sum(part["count"] for part in found["confusion"]) == found["rows"] > 0
+    assert all(part["raw"] > 0.9 for part in found["labels"])
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")

@@ -76,6 +76,17 @@ def test_default_recipe_has_the_three_tags() -> None:
         ("features.anchors", {"Treaty": ["treaty"]}, "features.anchors.Treaty"),
         ("features.anchors", {"a>b": ["treaty"]}, "features.anchors.a>b"),
         ("features.anchors", {"": ["treaty"]}, "features.anchors."),
+        ("features.classes", ["treaty"], "features.classes: "),
+        ("features.classes", {"treaty": ["Treaty"]}, "features.classes.treaty.0: "),
+        ("features.classes", {"a>b": ["treaty"]}, "features.classes.a>b"),
+        ("features.classes", {"a": ["pact"], "b": ["we", "pact"]}, "'pact' stands in 'a' and again in 'b'"),
+        ("features.classes", {"a": ["we", "pact", "we"]}, "'we' stands in 'a' and again in 'a'"),
+        ("features.class_weight", 0, "features.class_weight: "),
+        ("features.class_distance", 0, "features.class_distance: "),
+        ("features.class_distance", 1.5, "features.class_distance: "),
+        ("split", {"kind": "grouped", "auxiliary_apart": 1}, "auxiliary_apart: "),
+        ("split", {"kind": "temporal", "year": 1999, "auxiliary_apart": True}, "auxiliary_apart is not a known key"),
+        ("decision.min_precision", 1.0, "min_precision: "),
         ("name", "", "name: "),
         ("name", "a/b", "name: "),
         ("exclusive", "no", "exclusive: "),
@@ -119,6 +130,18 @@ def test_anchors_are_classes_of_words_and_by_default_none() -> None:
     assert parse_config(changed("features.anchors", given)).features.anchors == {
         "treaty": ("treaty", "o'clock", "1949"),
         "none": (),
+    }
+
+
+def test_classes_of_words_are_by_default_none() -> None:
+    assert parse_config(BASE).features.classes == {}
+    given = {"treaty": ["treaty", "o'clock"], "none": [], "exit": ["leave", "xself"]}
+    # An anchor may name the word of a class.
+    recipe = changed("features.classes", given) | {"features": {"classes": given, "anchors": {"treaty": ["treaty"]}}}
+    assert parse_config(recipe).features.classes == {
+        "treaty": ("treaty", "o'clock"),
+        "none": (),
+        "exit": ("leave", "xself"),
     }
 
 

@@ -67,6 +67,56 @@ def test_average_precision_of_resamples_equals_repeated_rows() -> None:
     assert found == pytest.approx(wanted)
 
 
+POINTS = ("macro_f1", "weighted_f1", "macro_average_precision", "exact_match")
+LABEL_POINTS = ("precision", "recall", "f1", "average_precision")
+
+
+def points(found: Report) -> list[float]:
+    """Every figure but intervals and counts."""
+    parts = found.per_label.values()
+    return [getattr(found, n) for n in POINTS] + [getattr(part, n) for part in parts for n in LABEL_POINTS]
+
+
+@given(tables(), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_a_weight_counts_like_repeated_rows(table: tuple[Any, Any, Any], seed: int) -> None:
+    targets, p, tags = table
+    times = np.random.default_rng(seed).integers(1, 6, len(p))
+    documents = [f"d{i // 2}" for i in range(len(p))]
+    weighted = report(targets, p, tags, documents, resamples=100, weights=times.astype(float))
+    many = [part.repeat(times, axis=0) for part in (targets, p, tags)]
+    repeated = report(many[0], many[1], many[2], np.array(documents).repeat(times).tolist(), resamples=100)
+    assert points(weighted) == pytest.approx(points(repeated))
+    # Counts are of rows.
+    assert (weighted.n, weighted.documents) == (len(p), repeated.documents)
+    assert [part.support for part in weighted.per_label.values()] == targets.sum(axis=0).tolist()
+
+
+def test_weights_by_hand() -> None:
+    targets = np.array([[True], [True], [False], [False]])
+    tags = np.array([[True], [False], [True], [False]])
+    p = np.array([[0.9], [0.4], [0.8], [0.1]])
+    weights = np.array([2.0, 1.0, 4.0, 3.0])
+    found = evaluate_scores(LabelSet(("a",)), targets, p, tags, list("wxyz"), 100, weights=weights)
+    part = found.per_label["a"]
+    assert (part.precision, part.recall, part.support) == pytest.approx((2 / 6, 2 / 3, 2))
+    assert part.f1 == found.macro_f1 == found.weighted_f1 == pytest.approx(4 / 9)
+    assert part.average_precision == pytest.approx(2 / 3 * 1 + 1 / 3 * 3 / 7)
+    assert found.exact_match == pytest.approx(5 / 10)
+
+
+def test_only_what_rows_weigh_beside_one_another_counts() -> None:
+    data = ordinary()
+    weights = np.random.default_rng(4).uniform(0.5, 20, len(data[0]))
+    plain, ones = report(*data), report(*data, weights=np.full(len(data[0]), 1.0))
+    assert plain == ones
+    one, other = report(*data, weights=weights), report(*data, weights=weights / 64)
+    assert points(one) == pytest.approx(points(other))
+    assert points(one) != pytest.approx(points(plain), abs=1e-3)
+    assert one.macro_f1_ci == pytest.approx(other.macro_f1_ci)
+    assert one.macro_f1_ci[0] < one.macro_f1 < one.macro_f1_ci[1]
+
+
 def test_intervals_contain_the_point_estimate_and_grow_with_confidence() -> None:
     data = ordinary()
     found, wide = report(*data), report(*data, confidence=0.99)

@@ -17,8 +17,9 @@ from treatystance.corpus import Corpus
 from treatystance.errors import ArtifactError, InputError
 from treatystance.models import linear
 from treatystance.models.base import Batch
+from treatystance.models.classes import class_names
 from treatystance.models.linear import LinearModel, NgramSettings
-from treatystance.models.linear_fit import Block, fit_linear, fit_pipeline
+from treatystance.models.linear_fit import Block, class_matrix, fit_linear, fit_pipeline
 from treatystance.models.ngrams import Tokenizer
 from treatystance.statement import ANY_GOVERNMENT, LabelSet, speaker
 
@@ -60,14 +61,26 @@ def batch_of(texts: Sequence[str], governments: Sequence[str | None] | None = No
 class Pair:
     """The same fit twice: as scikit-learn's objects, and as the model made of them."""
 
-    tokenizer: Tokenizer
+    settings: NgramSettings
+    class_weight: float
     blocks: list[Block]
     classifiers: list[Any]
     model: LinearModel
 
+    @classmethod
+    def of(cls, given: tuple[Batch, Any, Any], labels: LabelSet, features: Features, classifier: Classifier) -> "Pair":
+        settings, blocks, classifiers = fit_pipeline(*given, features, classifier, 3)
+        model = fit_linear(*given, labels, features, classifier, 3)
+        return cls(settings, features.class_weight, blocks, classifiers, model)
+
     def expected(self, batch: Batch) -> Any:
-        tokens = [self.tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
-        matrix = hstack([block.transform(tokens) for block in self.blocks]).tocsr()
+        """The n-grams' part and the classes' part, as scikit-learn sums them."""
+        tokenizer = Tokenizer(self.settings.countries)
+        tokens = [tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
+        columns = [block.transform(tokens) for block in self.blocks]
+        if self.settings.classes:
+            columns.append(self.class_weight * class_matrix(tokens, self.settings))
+        matrix = hstack(columns).tocsr()
         return np.column_stack([one.decision_function(matrix) for one in self.classifiers])
 
 
@@ -89,6 +102,18 @@ RECIPES: dict[str, tuple[Features, Classifier]] = {
         Features(word_ngrams=(1, 3), char_ngrams=None, anchors={"country": ("xcountry",)}, min_df=3),
         Classifier(),
     ),
+    "classes of words": (
+        Features(
+            classes={
+                "speaker": ("we", "our", "xself"),
+                "exit": ("withdraw", "leave"),
+                "none": (),
+                "treaty": ("treaty",),
+            },
+            anchors={"treaty": ("treaty", "convention", "pact")},
+        ),
+        Classifier(),
+    ),
     "support vectors": (Features(word_ngrams=(1, 2), char_ngrams=None), Classifier(kind="linear_svm", c=0.1)),
 }
 
@@ -102,9 +127,7 @@ def training(tiny_corpus: Corpus) -> Corpus:
 def pair(request: pytest.FixtureRequest, training: Corpus) -> Pair:
     features, classifier = RECIPES[request.param]
     given = (Batch.of(training.rows), training.label_matrix(), np.linspace(0.5, 2, len(training)))
-    settings, blocks, classifiers = fit_pipeline(*given, features, classifier, 3)
-    model = fit_linear(*given, training.labels, features, classifier, 3)
-    return Pair(Tokenizer(settings.countries), blocks, classifiers, model)
+    return Pair.of(given, training.labels, features, classifier)
 
 
 def test_equal_to_scikit_learn_on_composed_text(pair: Pair, tiny_corpus: Corpus) -> None:
@@ -137,6 +160,29 @@ ANCHORED = Features(
     # Classes that overlap, one word that no text holds, one that is no word of the language, one alone.
     anchors={"treaty": ("treaty", "pact", "unheard"), "speaker": ("we", "xself", "pact"), "country": ("xcountry",)},
 )
+CLASSED = Features(
+    word_ngrams=(1, 2),
+    char_ngrams=(2, 3),
+    min_df=1,
+    # One word that no text holds, one that is no word of the language, one class that is also an anchor, one empty.
+    classes={
+        "treaty": ("treaty", "pact", "unheard"),
+        "speaker": ("we", "xself"),
+        "empty": (),
+        "exit": ("leave", "leaves", "quit"),
+        "country": ("xcountry",),
+    },
+    class_weight=0.3,
+    class_distance=2,
+)
+# The recipe, and whether it has character n-grams.
+NEAR = {
+    "anchors": ANCHORED,
+    "anchors, no characters": ANCHORED.model_copy(update={"char_ngrams": None}),
+    "classes": CLASSED,
+    "classes, no characters": CLASSED.model_copy(update={"char_ngrams": None}),
+    "classes and anchors": CLASSED.model_copy(update={"anchors": ANCHORED.anchors, "class_distance": 5}),
+}
 SENTENCES = [
     "We leave the treaty.",
     "The treaty leaves us.",
@@ -148,34 +194,96 @@ SENTENCES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["with characters", "without characters"])
-def anchored_pair(request: pytest.FixtureRequest) -> Pair:
-    without = request.param == "without characters"
-    features = ANCHORED.model_copy(update={"char_ngrams": None}) if without else ANCHORED
+@pytest.fixture(scope="module", params=NEAR)
+def near_pair(request: pytest.FixtureRequest) -> Pair:
     governments = [None, "POL", ANY_GOVERNMENT, "NZL", None, "POL", None]
     targets = np.array([[i % 2 == 0, i < 3] for i in range(len(SENTENCES))])
     given = (batch_of(SENTENCES, governments), targets, np.ones(len(SENTENCES)))
-    settings, blocks, classifiers = fit_pipeline(*given, features, Classifier(), 3)
-    model = fit_linear(*given, LabelSet(("a", "b")), features, Classifier(), 3)
-    return Pair(Tokenizer(settings.countries), blocks, classifiers, model)
+    return Pair.of(given, LabelSet(("a", "b")), NEAR[request.param], Classifier())
 
 
-near_anchors = st.lists(
-    st.sampled_from(["we", "leave", "treaty", "pact", "unheard", "Poland", "New Zealand", "the", "zyx", "stay", "!"]),
+near_words = st.lists(
+    st.sampled_from(
+        ["we", "leave", "quit", "treaty", "pact", "unheard", "Poland", "New Zealand", "the", "zyx", "stay", "!"]
+    ),
     max_size=14,
 ).map(" ".join)
 
 
-@given(st.lists(st.tuples(near_anchors, st.sampled_from(GOVERNMENTS)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(near_words, st.sampled_from(GOVERNMENTS)), min_size=1, max_size=8))
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_anchors_equal_scikit_learn_wherever_they_stand(
-    anchored_pair: Pair, given_texts: list[tuple[str, str | None]]
+def test_anchors_and_classes_equal_scikit_learn_wherever_they_stand(
+    near_pair: Pair, given_texts: list[tuple[str, str | None]]
 ) -> None:
     batch = batch_of(*zip(*given_texts, strict=True))
-    wanted = anchored_pair.expected(batch)
-    np.testing.assert_allclose(anchored_pair.model.logits(batch), wanted, atol=1e-5, rtol=1e-6)
-    back = LinearModel.from_files(anchored_pair.model.labels, anchored_pair.model.files())
-    np.testing.assert_array_equal(back.logits(batch), anchored_pair.model.logits(batch))
+    wanted = near_pair.expected(batch)
+    np.testing.assert_allclose(near_pair.model.logits(batch), wanted, atol=1e-5, rtol=1e-6)
+    back = LinearModel.from_files(near_pair.model.labels, near_pair.model.files())
+    np.testing.assert_array_equal(back.logits(batch), near_pair.model.logits(batch))
+
+
+def test_classes_weigh_in_the_parity_test() -> None:
+    """Otherwise the test above would show nothing of them."""
+    targets = np.array([[i % 2 == 0, i < 3] for i in range(len(SENTENCES))])
+    given = (batch_of(SENTENCES), targets, np.ones(len(SENTENCES)))
+    pair = Pair.of(given, LabelSet(("a", "b")), CLASSED, Classifier())
+    weights = load(pair.model.files()["weights.safetensors"])["class"]
+    names = class_names(pair.settings.class_order)
+    assert weights.shape == (len(names), 2)
+    for name in ("+exit", "-exit", "speaker&treaty", "speaker>exit", "treaty>exit"):
+        assert (np.abs(weights[names.index(name)]) > 1e-3).all(), name
+    # Two places apart count, three do not; the words are the same.
+    near, far = pair.model.logits(batch_of(["we zyx zyz leave", "we zyz leave zyx"]))
+    assert (np.abs(near - far) > 1e-3).all()
+
+
+def test_files_round_trip_with_classes_is_bit_equal(near_pair: Pair) -> None:
+    files = near_pair.model.files()
+    back = LinearModel.from_files(near_pair.model.labels, files)
+    assert back.files() == files
+    assert back.settings == near_pair.settings
+    batch = batch_of(SENTENCES + AWKWARD)
+    np.testing.assert_array_equal(back.logits(batch), near_pair.model.logits(batch))
+
+
+def test_classes_with_an_intercept_for_auxiliary_rows(training: Corpus) -> None:
+    """The auxiliary rows' column is the last, after the classes', and nothing is scored with it."""
+    batch = Batch.of(training.rows)
+    given = (batch, training.label_matrix(), np.ones(len(training)))
+    auxiliary = np.arange(len(training)) % 3 == 0
+    settings, blocks, classifiers = fit_pipeline(*given, CLASSED, Classifier(), 3, auxiliary)
+    model = fit_linear(*given, training.labels, CLASSED, Classifier(), 3, auxiliary)
+    assert all(abs(one.coef_[0, -1]) > 1e-6 for one in classifiers)
+    for one in classifiers:
+        one.coef_, one.n_features_in_ = one.coef_[:, :-1], one.n_features_in_ - 1
+    pair = Pair(settings, CLASSED.class_weight, blocks, classifiers, model)
+    np.testing.assert_allclose(model.logits(batch), pair.expected(batch), atol=1e-5, rtol=1e-6)
+
+
+def test_class_features_by_hand() -> None:
+    """Each weight stands alone for its feature, whatever the length of the sentence."""
+    none = np.zeros((0, 1), np.float32)
+    # Weights are in the order of the settings, which outlives a file, and not in that of the recipe.
+    settings = NgramSettings(1, None, {}, {}, {"treaty": ("pact",), "exit": ("leave", "quit")}, 2)
+    names = class_names(settings.class_order)
+    weights = np.zeros((len(names), 1), np.float32)
+    for name, weight in {"+exit": 1, "-treaty": 2, "exit&treaty": 4, "exit>treaty": 8, "treaty>exit": 16}.items():
+        weights[names.index(name)] = weight
+    made = LinearModel(LabelSet(("a",)), settings, [], none, [], none, np.full(1, 0.5, np.float32), weights)
+    texts = {
+        "leave pact": 1 + 4 + 8,
+        "leave the pact": 1 + 4 + 8,
+        "leave the old pact": 1 + 4,
+        "pact quit": 1 + 4 + 16,
+        "quit pact leave pact": 1 + 4 + 8 + 16,
+        "pact": 0,
+        "leave quit": 1 + 2,
+        "rain fell": 2,
+        "": 2,
+    }
+    for model in (made, LinearModel.from_files(made.labels, made.files())):
+        found = model.logits(batch_of(list(texts)))[:, 0]
+        np.testing.assert_allclose(found, np.array(list(texts.values())) + 0.5, atol=1e-12)
 
 
 def test_the_side_of_an_anchor_matters() -> None:
@@ -334,6 +442,14 @@ def damaged(files: dict[str, bytes], kind: str) -> dict[str, bytes]:
         files["ngrams.json"] = json.dumps(settings | {"anchors": ["treaty"]}).encode()
     elif kind == "anchors missing":
         files["ngrams.json"] = json.dumps({k: v for k, v in settings.items() if k != "anchors"}).encode()
+    elif kind == "classes a list":
+        files["ngrams.json"] = json.dumps(settings | {"classes": ["treaty"]}).encode()
+    elif kind == "a class without weights":
+        files["ngrams.json"] = json.dumps(settings | {"classes": {"treaty": ["treaty"]}}).encode()
+    elif kind == "distance no number":
+        files["ngrams.json"] = json.dumps(settings | {"distance": "far"}).encode()
+    elif kind == "class weights of no class":
+        files["weights.safetensors"] = save(weights | {"class": np.zeros((3, 3), np.float32)})
     elif kind == "vocabulary a word n-gram list alone":
         files["vocabulary.json"] = json.dumps(words).encode()
     elif kind == "vocabulary without characters":
@@ -368,6 +484,10 @@ DAMAGE = [
     "countries a list",
     "anchors a list",
     "anchors missing",
+    "classes a list",
+    "a class without weights",
+    "distance no number",
+    "class weights of no class",
     "vocabulary a word n-gram list alone",
     "vocabulary without characters",
     "vocabulary not UTF-8",

@@ -252,6 +252,61 @@ def test_a_single_treaty_leaves_nothing_to_train_on_and_is_refused() -> None:
         leave_one_treaty_out([row(i, treaty="Pact") for i in range(5)], 3)
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")  # has a test of its own above
+@given(corpora(), st.integers(2, 4))
+@settings(max_examples=80, deadline=None)
+def test_auxiliary_rows_of_tested_governments_may_stay_but_no_document_or_near_duplicate(
+    corpus: tuple[list[Row], Any], folds: int
+) -> None:
+    rows, labels = corpus
+    apart = grouped_folds(rows, labels, folds)
+    found = grouped_folds(rows, labels, folds, auxiliary_apart=False)
+    pairs = near_duplicates([r.text for r in rows])
+    for fold, strict in zip(found, apart, strict=True):
+        assert fold.test.tolist() == strict.test.tolist()
+        train, test = set(fold.train.tolist()), set(fold.test.tolist())
+        assert not {rows[i].doc_id for i in train} & {rows[i].doc_id for i in test}
+        assert not [(a, b) for a, b in pairs if (a in train and b in test) or (b in train and a in test)]
+        assert not governments(rows, {i for i in train if rows[i].evaluate}) & governments(rows, test)
+        # Only auxiliary rows of a tested government come in addition, and every one that is no other leak does.
+        more = train - set(strict.train.tolist())
+        assert set(strict.train.tolist()) <= train
+        assert all(not rows[i].evaluate and governments(rows, [i]) & governments(rows, test) for i in more)
+        for i in set(range(len(rows))) - train - test:
+            assert (
+                rows[i].evaluate
+                or rows[i].doc_id in {rows[j].doc_id for j in test}
+                or any(i in pair and set(pair) & test for pair in pairs)
+            )
+
+
+def test_auxiliary_rows_by_hand() -> None:
+    rows = [row(i, government=code) for i, code in enumerate(["POL", "LVA", "EST", "KEN"])]
+    rows += [
+        row(4, government="POL", evaluate=False),
+        row(5, government="KEN", co_governments=("LVA", "EST"), evaluate=False),
+        row(6, government="POL", doc_id="d0", evaluate=False),  # the same document as the one of POL
+        row(7, government="POL", text=text(0) + " again", evaluate=False),  # a near-duplicate of its text
+        row(8, doc_id="d0", evaluate=False),
+    ]
+    for fold in grouped_folds(rows, np.zeros((9, 1), bool), 4, auxiliary_apart=False):
+        (tested,) = (rows[i].government for i in fold.test)
+        assert {4, 5} <= set(fold.train.tolist())
+        assert [i in fold.train for i in (6, 7, 8)] == [tested != "POL"] * 3
+        if tested == "POL":
+            with pytest.raises(LeakError, match="share 1 governments, such as 'POL'"):
+                check_leak(rows, fold)
+        check_leak(rows, fold, auxiliary_apart=False)
+
+
+def test_inner_folds_keep_auxiliary_rows_too() -> None:
+    rows = [row(i, government=code) for i, code in enumerate(["POL", "LVA", "EST"])]
+    rows += [row(3, government="POL", evaluate=False), row(4, government="LVA", evaluate=False)]
+    for fold in grouped_folds(rows, np.zeros((5, 1), bool), 3, 0, indices(0, 1, 2, 3), auxiliary_apart=False):
+        assert 3 in fold.train
+        assert 4 not in fold.train
+
+
 LEAKS = {
     "rows": ([row(0), row(1)], [0, 1], [1]),
     "documents": ([row(0, doc_id="same"), row(1, doc_id="same")], [0], [1]),
@@ -268,6 +323,23 @@ def test_check_leak_names_what_is_shared(kind: str) -> None:
         check_leak(rows, fold)
     if kind == "governments":
         check_leak(rows, fold, governments=False)
+
+
+@pytest.mark.parametrize("kind", LEAKS)
+def test_check_leak_without_auxiliary_rows_apart_lets_only_their_governments_pass(kind: str) -> None:
+    rows, train, test = LEAKS[kind]
+    fold = Fold("fold 3", indices(*train), indices(*test))
+    # Rows that are tested in another fold may not speak for a tested government.
+    with pytest.raises(LeakError, match=f"^fold 3: train and test share 1 {kind}, such as '"):
+        check_leak(rows, fold, auxiliary_apart=False)
+    auxiliary = [replace(r, evaluate=i in test) for i, r in enumerate(rows)]
+    if kind == "governments":
+        check_leak(auxiliary, fold, auxiliary_apart=False)
+    else:
+        with pytest.raises(LeakError, match=f"share 1 {kind}"):
+            check_leak(auxiliary, fold, auxiliary_apart=False)
+    with pytest.raises(LeakError, match=f"share 1 {kind}"):
+        check_leak(auxiliary, fold)
 
 
 def test_check_leak_lets_clean_folds_pass_and_absent_governments_are_not_shared() -> None:

@@ -198,7 +198,9 @@ def test_out_of_fold_table_holds_no_text(tiny_trained: Trained) -> None:
     table = out_of_fold_table(tiny_trained.corpus, tiny_trained.validation)
     records = [json.loads(line) for line in table.splitlines()]
     assert sorted(r["id"] for r in records) == sorted(row.id for row in tiny_trained.corpus)
-    assert {key for r in records for key in r} == {"id", "doc_id", "sha256", "fold", "labels", "tags", "probabilities"}
+    assert {key for r in records for key in r} == {
+        "id", "doc_id", "sha256", "fold", "probability", "labels", "tags", "probabilities"
+    }  # fmt: skip
     assert not [row.id for row in tiny_trained.corpus if row.text in table]
     by_id = {row.id: row for row in tiny_trained.corpus}
     assert all(set(r["labels"]) == set(by_id[r["id"]].labels) for r in records)

@@ -6,7 +6,7 @@ The path of a statement through the modules:
     config                YAML recipe → strict configuration
     segment               text → sentences with offsets
     corpus/               labelled files → validated corpus, stand-off annotations, datasets
-    split                 corpus → folds that cannot leak
+    split, quality        corpus → folds that cannot leak; how varied it is, and how like real text
     models/               sentences → raw scores, a file per family
     calibration           raw scores → probabilities, tags, abstentions
     evaluation, figures   labels and scores → report and pictures

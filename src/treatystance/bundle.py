@@ -1,7 +1,7 @@
 """Builds the bundled default model: `python -m treatystance.bundle`, from the default recipe and the public corpora.
 
-The recipe is `configs/linear.yaml`; both its sources must be at hand. Writes `src/treatystance/bundled/` and a flat
-record of the run.
+The recipe is `configs/linear.yaml`; both its sources must be at hand. Writes `src/treatystance/bundled/`, a flat
+record of the run and its out-of-fold scores.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from treatystance import __version__
 from treatystance.artifact import save_artifact
 from treatystance.config import LinearConfig, load_config
+from treatystance.crossval import out_of_fold_table
 from treatystance.train import Trained, experiment_record, fit, load_data
 
 __all__ = ["build", "main"]
@@ -49,6 +50,8 @@ def main() -> None:
         (Path(work) / "model").rename(target)
     options.record.parent.mkdir(parents=True, exist_ok=True)
     options.record.write_text(json.dumps(experiment_record(trained), indent=1) + "\n", "utf-8")
+    table = out_of_fold_table(trained.corpus, trained.validation)
+    options.record.with_name("out_of_fold.jsonl").write_text(table, "utf-8")
 
 
 if __name__ == "__main__":

@@ -107,8 +107,13 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--annotations", nargs="+", required=True, metavar="FILE")
     build.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="such as ungdc=ungdc.parquet")
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help=".parquet or .jsonl")
+    export = _command(parts, "export", _corpus_export, "the shipped corpus as a folder for datasets.load_dataset")
+    export.add_argument("out", type=Path, metavar="FOLDER", help="a new folder")
+    export.add_argument("--real", action="store_true", help="also the annotations joined with the public corpora")
+    export.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
     quality = _command(parts, "quality", _corpus_quality, "repeats, variety and likeness to real text, as JSON")
     quality.add_argument("files", nargs="+", metavar="FILE", help="file, folder, or package:NAME")
+    quality.add_argument("--labels", metavar="A,B,...", help="allowed labels; default: the three tags")
     quality.add_argument("--real", nargs="+", default=[], metavar="FILE", help="labelled real text to hold it against")
     quality.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
     audit = _command(parts, "audit", _corpus_audit, "the labels that cross-validated scores doubt most, as JSON Lines")
@@ -117,10 +122,20 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
     audit.add_argument("--top", type=_positive, default=150, metavar="N", help="how many rows (150)")
     audit.add_argument("--labels", metavar="A,B,...", help="label names in the table's order; default: the three tags")
+    draw = _command(parts, "draw", _corpus_draw, "sentences to annotate next, from a table of scores, as JSON Lines")
+    draw.add_argument("scores", type=Path, metavar="SCORES", help="what score --unit sentence wrote")
+    draw.add_argument("out", type=Path, metavar="OUT", help="a new file")
+    draw.add_argument("--model", default="bundled", metavar="REF", help=f"whose thresholds --unsure takes: {reference}")
+    draw.add_argument("--random", metavar="N", help="a uniform sample of all sentences")
+    for option, what in (("--top", "the highest scores of a tag"), ("--unsure", "the scores nearest its threshold")):
+        draw.add_argument(option, nargs="+", action="extend", default=[], metavar="TAG=N", help=what)
+    draw.add_argument("--exclude", nargs="+", action="extend", default=[], metavar="FILE", help="rows not to draw")
+    draw.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample and of the order (0)")
     agreement = _command(
         parts, "agreement", _corpus_agreement, "alpha per label, confusion and adjudications of two annotators, as JSON"
     )
     agreement.add_argument("files", nargs="+", metavar="FILE")
+    agreement.add_argument("--labels", metavar="A,B,...", help="allowed labels; default: the three tags")
     return parser
 
 
@@ -161,6 +176,8 @@ def _train(options: argparse.Namespace) -> None:
 
     trained, reference = train(load_config(options.config, options.set), _say)
     _print_report(trained.validation.report, "cross-validated")
+    if any(row.probability < 1 for row in trained.corpus.rows):
+        _print_report(trained.validation.ordinary, "weighted to ordinary text")
     print(reference)
 
 
@@ -302,11 +319,12 @@ def _label_set(names: str | None) -> LabelSet:
 
 def _corpus_quality(options: argparse.Namespace) -> None:
     from treatystance.corpus.load import load_corpus
-    from treatystance.corpus.quality import corpus_quality
+    from treatystance.quality import corpus_quality
 
     corpora = _named_files(options.corpus)
-    real = load_corpus(options.real, None, corpora) if options.real else None
-    _print_json(corpus_quality(load_corpus(options.files, None, corpora), real))
+    labels = _label_set(options.labels)
+    real = load_corpus(options.real, labels, corpora) if options.real else None
+    _print_json(corpus_quality(load_corpus(options.files, labels, corpora), real))
 
 
 def _corpus_audit(options: argparse.Namespace) -> None:
@@ -330,23 +348,65 @@ def _corpus_build(options: argparse.Namespace) -> None:
         raise CorpusError(faults)
 
 
+def _corpus_export(options: argparse.Namespace) -> None:
+    from treatystance.corpus.export import export_corpus
+
+    counts = export_corpus(options.out, _named_files(options.corpus), options.real)
+    for name, count in counts.items():
+        _say(f"{name}: {count} rows")
+
+
+def _corpus_draw(options: argparse.Namespace) -> None:
+    from treatystance.corpus.draw import draw
+    from treatystance.registry import load_reference
+
+    unsure = _numbers_by_tag(options.unsure, "--unsure")
+    artifact = load_reference(options.model) if unsure else None
+    counts = draw(
+        options.scores,
+        options.out,
+        random=None if options.random is None else _whole(options.random, "--random"),
+        top=_numbers_by_tag(options.top, "--top"),
+        unsure=unsure,
+        thresholds=dict(zip(artifact.labels.names, artifact.decision.threshold, strict=True)) if artifact else None,
+        model=artifact.full_name if artifact else None,
+        exclude=options.exclude,
+        seed=options.seed,
+    )
+    for stratum, count in counts.items():
+        _say(f"{stratum}: {count} rows")
+
+
+def _numbers_by_tag(pairs: Sequence[str], option: str) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for pair in pairs:
+        tag, equals, number = pair.rpartition("=")
+        if not (tag and equals) or tag in numbers:
+            raise InputError(f"{option} {pair}: write TAG=N, each tag once")
+        numbers[tag] = _whole(number, option)
+    return numbers
+
+
+def _whole(text: str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{option}: a positive whole number is wanted, not {text!r}") from None
+
+
 def _corpus_agreement(options: argparse.Namespace) -> None:
     from treatystance.corpus.agreement import adjudications, agreement, confusion
-    from treatystance.corpus.load import data_path
-    from treatystance.corpus.records import Annotation, read_records
-    from treatystance.statement import LabelSet
+    from treatystance.corpus.load import read_annotations
 
-    faults: list[str] = []
-    records = [record for path in options.files for _, record in read_records(data_path(path), faults)]
-    if faults:
-        raise CorpusError(faults)
-    annotations = [record for record in records if isinstance(record, Annotation)]
+    labels = _label_set(options.labels)
+    records = read_annotations(options.files, labels)
+    found = confusion(records)
     _print_json(
         {
-            "rows": len(annotations),
-            "labels": [part.to_dict() for part in agreement(annotations, LabelSet())],
-            "confusion": confusion(annotations),
-            "adjudicated": adjudications(annotations),
+            "rows": sum(part["count"] for part in found),
+            "labels": [part.to_dict() for part in agreement(records, labels)],
+            "confusion": found,
+            "adjudicated": adjudications(records),
         }
     )
 

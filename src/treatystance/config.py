@@ -31,21 +31,27 @@ class Source(_Frozen):
     `path` is a file, a folder of *.jsonl, or "package:NAME" for what the package ships; `corpora` maps public corpora
     to local files (those not named are looked for where TREATYSTANCE_CORPORA says). Rows of a source with
     `evaluate: true` are tested on in cross-validation; the others only help to train, with an intercept of their own,
-    since labels are not as frequent there. `optional` sources are left out, with a message, where their public corpus
-    is absent. `weight` multiplies the loss of each row.
+    since labels are not as frequent there, except for the files whose names match a pattern of `shared_intercept`.
+    `optional` sources are left out, with a message, where their public corpus is absent. `weight` multiplies the loss
+    of each row.
     """
 
     path: str
     corpora: dict[str, str] = {}
     evaluate: bool = True
+    shared_intercept: tuple[str, ...] = ()
     optional: bool = False
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 
 class GroupedSplit(_Frozen):
-    """Cross-validation grouped by document, government and near-duplicate text, stratified by label."""
+    """Cross-validation grouped by document, government and near-duplicate text, stratified by label.
+
+    With `auxiliary_apart`, rows that only ever train are left out where they speak for a tested government.
+    """
 
     kind: Literal["grouped"] = "grouped"
+    auxiliary_apart: bool = True
     folds: Annotated[int, Field(ge=2)] = 5
     inner_folds: Annotated[int, Field(ge=2)] = 4
 

@@ -28,7 +28,8 @@ Progress = Callable[[str], None]
 class CrossValidation:
     """Out-of-fold results: nothing of a tested fold was seen by what scored it, thresholds and vocabulary included.
 
-    `tested` are row indices; `logits`, `decisions` and `fold` belong to them, in that order.
+    `tested` are row indices; `logits`, `decisions` and `fold` belong to them, in that order. `report` counts each row
+    once; `ordinary` as often as it stands for a sentence of ordinary text.
     """
 
     folds: tuple[Fold, ...]
@@ -37,6 +38,7 @@ class CrossValidation:
     logits: Floats
     decisions: Decisions
     report: Report
+    ordinary: Report
     fold_reports: tuple[Report, ...]
 
 
@@ -54,7 +56,7 @@ def fit_model(config: LinearConfig, corpus: Corpus, members: Indices) -> Model:
         config.features,
         config.classifier,
         config.seed,
-        np.array([not row.evaluate for row in part.rows], bool),
+        np.array([row.auxiliary for row in part.rows], bool),
     )
 
 
@@ -94,13 +96,15 @@ def _inner_folds(
     config: LinearConfig, corpus: Corpus, members: Indices, pairs: Sequence[tuple[int, int]]
 ) -> list[Fold]:
     folds = config.split.inner_folds
-    return grouped_folds(corpus.rows, corpus.label_matrix(), folds, config.seed + 1, members, pairs)
+    apart = not isinstance(config.split, GroupedSplit) or config.split.auxiliary_apart
+    return grouped_folds(corpus.rows, corpus.label_matrix(), folds, config.seed + 1, members, pairs, apart)
 
 
 def _outer_folds(config: LinearConfig, corpus: Corpus, pairs: Sequence[tuple[int, int]]) -> list[Fold]:
     split = config.split
     if isinstance(split, GroupedSplit):
-        return grouped_folds(corpus.rows, corpus.label_matrix(), split.folds, config.seed, None, pairs)
+        matrix = corpus.label_matrix()
+        return grouped_folds(corpus.rows, matrix, split.folds, config.seed, None, pairs, split.auxiliary_apart)
     if isinstance(split, TemporalSplit):
         return [temporal_split(corpus.rows, split.year, pairs)]
     return leave_one_treaty_out(corpus.rows, split.minimum, pairs)
@@ -134,15 +138,18 @@ def cross_validate(
     )
     place = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
     whole = _report(config, corpus, tested, decisions)
+    ordinary = _report(config, corpus, tested, decisions, corpus.take(tested).sampling_weights())
     parts = []
     for number in range(len(folds)):
         here = place == number
         part = Decisions(decisions.probabilities[here], decisions.tags[here], decisions.uncertain[here])
         parts.append(_report(config, corpus, tested[here], part))
-    return CrossValidation(tuple(folds), tested, place, logits, decisions, whole, tuple(parts))
+    return CrossValidation(tuple(folds), tested, place, logits, decisions, whole, ordinary, tuple(parts))
 
 
-def _report(config: LinearConfig, corpus: Corpus, tested: Indices, decisions: Decisions) -> Report:
+def _report(
+    config: LinearConfig, corpus: Corpus, tested: Indices, decisions: Decisions, weights: Floats | None = None
+) -> Report:
     return evaluate_scores(
         corpus.labels,
         corpus.label_matrix()[tested],
@@ -152,6 +159,7 @@ def _report(config: LinearConfig, corpus: Corpus, tested: Indices, decisions: De
         config.evaluation.resamples,
         config.evaluation.confidence,
         config.seed,
+        weights,
     )
 
 
@@ -175,6 +183,7 @@ def out_of_fold_table(corpus: Corpus, validation: CrossValidation) -> str:
             "doc_id": row.doc_id,
             "sha256": sentence_sha256(row.text),
             "fold": int(validation.fold[place]),
+            "probability": row.probability,
             "labels": [n for n in names if n in row.labels],
             "tags": [n for n, given in zip(names, validation.decisions.tags[place], strict=True) if given],
             "probabilities": [round(float(p), 6) for p in validation.decisions.probabilities[place]],

@@ -1,7 +1,7 @@
 """Splits that cannot leak: by document, government and near-duplicate text; by time; by treaty.
 
 Every split is a list of `Fold`s of row indices. Rows with `evaluate=False` only ever train, and only in folds whose
-test rows share no government, document or near-duplicate with them.
+test rows share no document, near-duplicate or (unless allowed) government with them.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def _admissible(
     test: Indices,
     pairs: Iterable[tuple[int, int]],
     same_government: bool = False,
+    auxiliary_apart: bool = True,
 ) -> Indices:
     """The training rows that share no document, near-duplicate text or (unless allowed) government with a test row."""
     tested = set(test.tolist())
@@ -108,7 +109,9 @@ def _admissible(
         [
             i
             for i in train
-            if i not in touched and rows[i].doc_id not in documents and not governments & set(rows[i].governments)
+            if i not in touched
+            and rows[i].doc_id not in documents
+            and not (governments & set(rows[i].governments) and (auxiliary_apart or rows[i].evaluate))
         ],
         dtype=np.intp,
     )
@@ -121,6 +124,7 @@ def grouped_folds(
     seed: int = 0,
     members: Indices | None = None,
     pairs: Sequence[tuple[int, int]] | None = None,
+    auxiliary_apart: bool = True,
 ) -> list[Fold]:
     """Cross-validation folds grouped by document, government and near-duplicate text, stratified by label.
 
@@ -131,6 +135,7 @@ def grouped_folds(
         seed: of the shuffle among equally good assignments.
         members: the rows to split; all by default (used for inner cross-validation).
         pairs: near-duplicates of `rows`, if already known.
+        auxiliary_apart: whether rows that only ever train are left out where they speak for a tested government.
 
     Raises:
         InputError: there are fewer groups than folds.
@@ -150,8 +155,9 @@ def grouped_folds(
     for number, (_, test) in enumerate(splitter.split(tested, _strata(labels, tested, folds), groups)):
         chosen = tested[test]
         rest = np.setdiff1d(members, chosen)
-        fold = Fold(f"fold {number}", _admissible(rows, rest.tolist(), chosen, pairs), chosen)
-        check_leak(rows, fold)
+        train = _admissible(rows, rest.tolist(), chosen, pairs, auxiliary_apart=auxiliary_apart)
+        fold = Fold(f"fold {number}", train, chosen)
+        check_leak(rows, fold, auxiliary_apart=auxiliary_apart)
         result.append(fold)
     return result
 
@@ -204,8 +210,11 @@ def leave_one_treaty_out(
     return result
 
 
-def check_leak(rows: Sequence[Row], fold: Fold, governments: bool = True) -> None:
-    """Raise LeakError if train and test share a row, a document, the same text, or (on demand) a government."""
+def check_leak(rows: Sequence[Row], fold: Fold, governments: bool = True, auxiliary_apart: bool = True) -> None:
+    """Raise LeakError if train and test share a row, a document, the same text, or (on demand) a government.
+
+    Without `auxiliary_apart`, rows that only ever train may speak for a tested government.
+    """
 
     def shared(what: str, train: Iterable[Hashable], test: Iterable[Hashable]) -> None:
         common = set(train) & set(test)
@@ -218,4 +227,5 @@ def check_leak(rows: Sequence[Row], fold: Fold, governments: bool = True) -> Non
     shared("documents", (r.doc_id for r in train), (r.doc_id for r in test))
     shared("texts", (r.text.casefold() for r in train), (r.text.casefold() for r in test))
     if governments:
-        shared("governments", (c for r in train for c in r.governments), (c for r in test for c in r.governments))
+        apart = [r for r in train if auxiliary_apart or r.evaluate]
+        shared("governments", (c for r in apart for c in r.governments), (c for r in test for c in r.governments))

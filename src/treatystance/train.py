@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.artifact import Artifact
-from treatystance.config import LinearConfig
-from treatystance.corpus.load import codebook_sha256, load_rows
+from treatystance.config import LinearConfig, Source
+from treatystance.corpus.load import codebook_sha256, expand, load_rows
 from treatystance.corpus.public import PUBLISHERS
 from treatystance.corpus.rows import Corpus, Row, infer_labels
 from treatystance.crossval import (
@@ -69,7 +70,16 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
             say(f"left out {source.path}: {error}")
             continue
         sources.append(dict.fromkeys(row.id for row in found))
-        rows += [replace(row, weight=source.weight, evaluate=source.evaluate) for row in found]
+        shared = _rows_of_files(source)
+        rows += [
+            replace(
+                row,
+                weight=source.weight,
+                evaluate=source.evaluate,
+                auxiliary=not source.evaluate and row.id not in shared,
+            )
+            for row in found
+        ]
     for row_id, count in Counter(row_id for ids in sources for row_id in ids).items():
         if count > 1:
             faults.append(f"{row_id!r} stands in several sources; give each row its own id, or name a file once")
@@ -77,11 +87,21 @@ def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Cor
         raise CorpusError(faults)
     if rows and not any(row.evaluate for row in rows):
         say("no real text is at hand to test on: cross-validating on the composed text, which says little of real text")
-        rows = [replace(row, evaluate=True) for row in rows]
+        rows = [replace(row, evaluate=True, auxiliary=False) for row in rows]
     labels = config.label_set or infer_labels((label for row in rows for label in row.labels), config.exclusive)
     if labels.exclusive and (wrong := [row for row in rows if len(row.labels) != 1]):
         raise CorpusError([f"{row.id}: exactly one label is wanted, not {len(row.labels)}" for row in wrong])
     return Corpus(tuple(rows), labels, codebook_sha256())
+
+
+def _rows_of_files(source: Source) -> set[str]:
+    """Ids of the rows in the source's files that share the intercept of ordinary text."""
+    files = [
+        path
+        for path in expand([source.path])
+        if any(fnmatch(path.name, pattern) for pattern in source.shared_intercept)
+    ]
+    return {row.id for row in load_rows(files, {}, [])} if files else set()
 
 
 def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lambda message: None) -> Trained:
@@ -107,6 +127,7 @@ def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lamb
         "sentences": len(corpus),
         "seed": config.seed,
         "cross_validation": validation.report.to_dict(),
+        "ordinary_text": validation.ordinary.to_dict(),
         **run_facts(),
     }
     return Trained(Artifact(config.name, version, model, rule, provenance), validation, corpus)
@@ -115,7 +136,9 @@ def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lamb
 def experiment_record(trained: Trained) -> dict[str, Any]:
     """One flat record of a run, for `experiments/`: settings, hashes, seed, commit and figures."""
     provenance = trained.artifact.provenance
-    facts = {key: value for key, value in provenance.items() if key not in ("config", "cross_validation")}
+    facts = {
+        key: value for key, value in provenance.items() if key not in ("config", "cross_validation", "ordinary_text")
+    }
     return {
         "name": trained.artifact.name,
         "version": trained.artifact.version,
@@ -123,6 +146,7 @@ def experiment_record(trained: Trained) -> dict[str, Any]:
         **{f"config.{key}": value for key, value in _flat(provenance["config"]).items()},
         **{f"model.{key}": value for key, value in trained.artifact.model.describe().items()},
         **{key: round(value, 6) for key, value in _metrics(trained.validation.report).items()},
+        **{key: round(value, 6) for key, value in _metrics(trained.validation.ordinary, "ordinary.").items()},
     }
 
 
@@ -151,13 +175,14 @@ def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[T
         run = log_run(
             artifact,
             parameters=_flat(config.model_dump(mode="json")) | artifact.model.describe(),
-            metrics=_metrics(validation.report),
+            metrics=_metrics(validation.report) | _metrics(validation.ordinary, "ordinary_"),
             fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
             tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},
             dataset_sha256=corpus.sha256,
             dataset_source=origins,
             texts={
                 "report.json": json.dumps(validation.report.to_dict(), indent=1),
+                "report_ordinary_text.json": json.dumps(validation.ordinary.to_dict(), indent=1),
                 "out_of_fold.jsonl": out_of_fold_table(corpus, validation),
                 "environment.txt": environment_lock(),
             },
@@ -201,7 +226,8 @@ def _metrics(report: Report, prefix: str = "", intervals: bool = True) -> dict[s
         for name in ("precision", "recall", "f1", "average_precision", "support"):
             metrics[f"{label}.{name}"] = float(getattr(part, name))
         if intervals:
-            metrics[f"{label}.f1_low"], metrics[f"{label}.f1_high"] = part.f1_ci
+            for name in ("precision", "recall", "f1"):
+                metrics[f"{label}.{name}_low"], metrics[f"{label}.{name}_high"] = getattr(part, f"{name}_ci")
     return {prefix + name: value for name, value in metrics.items() if np.isfinite(value)}
 
 

@@ -1,19 +1,29 @@
-"""Which labels are likely wrong: confident learning (Northcutt et al. 2021) on cross-validated scores, by cleanlab."""
+"""Which labels are likely wrong: self-confidence of each label under cross-validated scores (cleanlab; Kuan 2022)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from treatystance.config import explain
 from treatystance.errors import InputError, MissingExtraError
 from treatystance.statement import LabelSet
 
 __all__ = ["audit", "read_out_of_fold"]
+
+
+class _TableRow(BaseModel):
+    """What the audit needs of a row; other keys are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str
+    labels: list[str]
+    probabilities: list[Annotated[float, Field(ge=0, le=1)]]
 
 
 def read_out_of_fold(path: Path) -> list[dict[str, Any]]:
@@ -23,18 +33,19 @@ def read_out_of_fold(path: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be read or is no such table.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     rows = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
-            rows.append({**row, "id": str(row["id"]), "labels": list(row["labels"])})
-            if not all(0 <= p <= 1 for p in row["probabilities"]):
-                raise ValueError("a probability lies outside 0 to 1")
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}:{number}: not a row of an out-of-fold table ({error})") from None
+            rows.append(_TableRow.model_validate_json(line).model_dump())
+        except ValidationError as error:
+            raise InputError(
+                f"{path}:{number}: not a row of an out-of-fold table ({'; '.join(explain(error))})"
+            ) from None
     if not rows:
         raise InputError(f"{path}: empty; give the out_of_fold.jsonl of a training run")
     return rows
@@ -60,7 +71,7 @@ def audit(
         MissingExtraError: cleanlab is not installed.
     """
     try:
-        from cleanlab.multilabel_classification import get_label_quality_scores
+        from cleanlab.rank import get_label_quality_scores
     except ImportError:
         raise MissingExtraError("the label audit needs cleanlab: pip install 'treatystance[audit]'") from None
     rows = list(rows)
@@ -70,10 +81,14 @@ def audit(
             raise InputError(f"{row['id']}: unknown label {unknown[0]!r}; the labels are {', '.join(labels.names)}")
         if len(row["probabilities"]) != len(labels):
             raise InputError(f"{row['id']}: {len(row['probabilities'])} probabilities for {len(labels)} labels")
-    given = [[place[name] for name in row["labels"]] for row in rows]
+    if not rows:
+        return []
+    given = np.array([[name in row["labels"] for name in place] for row in rows], dtype=np.int64)
     scores = np.array([row["probabilities"] for row in rows], dtype=np.float64)
-    # The lowest self-confidence of a row's labels: one wrong label is enough to look at the row.
-    quality = get_label_quality_scores(given, scores, method="self_confidence", aggregator_kwargs={"method": _lowest})
+    # One wrong label is enough to look at a row, so the lowest of its labels' self-confidences counts.
+    quality = np.min(
+        [get_label_quality_scores(given[:, k], np.column_stack([1 - p, p])) for k, p in enumerate(scores.T)], axis=0
+    )
     worst = np.argsort(quality, kind="stable")[:top]
     found = []
     for i in worst:
@@ -90,7 +105,3 @@ def audit(
             }
         )
     return found
-
-
-def _lowest(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(scores.min(axis=1), dtype=np.float64)

@@ -39,6 +39,7 @@ def features(labels: LabelSet) -> Features:
             "origin": text,
             "weight": Value("float64"),
             "probability": Value("float64"),
+            "auxiliary": Value("bool"),
             "evaluate": Value("bool"),
         }
     )

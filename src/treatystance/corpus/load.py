@@ -14,7 +14,7 @@ from treatystance.corpus.standoff import join
 from treatystance.errors import CorpusError, InputError
 from treatystance.statement import LabelSet
 
-__all__ = ["codebook_sha256", "data_path", "load_corpus", "load_rows"]
+__all__ = ["codebook_sha256", "data_path", "expand", "load_corpus", "load_rows", "read_annotations"]
 
 PACKAGED = "package:"
 
@@ -54,6 +54,36 @@ def load_corpus(
     return Corpus(tuple(rows), found, codebook_sha256())
 
 
+def read_annotations(paths: Sequence[str | Path], labels: LabelSet) -> list[Annotation]:
+    """The stand-off annotations of files (or folders of *.jsonl), without their text; rows of other kinds are left out.
+
+    Raises:
+        CorpusError: with every fault, a label outside the set and a place named twice among them.
+        InputError: a file is not there.
+    """
+    faults: list[str] = []
+    found: list[Annotation] = []
+    places: dict[tuple[str, str, int], str] = {}
+    for path in expand(paths):
+        for number, record in read_records(path, faults):
+            if not isinstance(record, Annotation):
+                continue
+            where = f"{path}:{number}"
+            _check_labels(record, where, labels, faults)
+            faults.extend(
+                f"{where}: unknown label {label!r}; the labels are {', '.join(labels.names)}"
+                for label in sorted({*(record.first or ()), *(record.second or ())} - {*labels.names, *record.labels})
+            )
+            place = (record.corpus, record.doc_id, record.start)
+            if place in places:
+                faults.append(f"{where}: this place is annotated already at {places[place]}; name a file once")
+            places.setdefault(place, where)
+            found.append(record)
+    if faults:
+        raise CorpusError(faults)
+    return found
+
+
 def load_rows(
     paths: Iterable[str | Path],
     corpora: Mapping[str, Path],
@@ -65,7 +95,7 @@ def load_rows(
     annotations: list[tuple[str, Annotation]] = []
     places: dict[str, str] = {}
     texts: dict[str, str] = {}
-    for path in _expand(paths):
+    for path in expand(paths):
         for number, record in read_records(path, faults):
             where = f"{path}:{number}"
             new = _rows_of(record, path, number)
@@ -84,7 +114,12 @@ def load_rows(
     return rows
 
 
-def _expand(paths: Iterable[str | Path]) -> list[Path]:
+def expand(paths: Iterable[str | Path]) -> list[Path]:
+    """The files behind paths, folders and "package:NAME", in order.
+
+    Raises:
+        InputError: a folder holds no .jsonl file.
+    """
     found: list[Path] = []
     for given in paths:
         path = data_path(given)

@@ -25,7 +25,8 @@ class Row:
     `prev` and `next` are its neighbours' text; `co_governments` are further governments whose stance the
     statement conveys; `origin` names the file or public corpus it came from; `evaluate` is False for text that
     only ever helps to train. `weight` multiplies its loss in training; `probability` is that of having been drawn for
-    annotation, so that the row stands for 1 / `probability` sentences of ordinary text.
+    annotation, so that the row stands for 1 / `probability` sentences of ordinary text. `auxiliary` rows get an
+    intercept of their own in training, since labels are not as frequent there as in ordinary text.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Row:
     origin: str = ""
     weight: float = 1.0
     probability: float = 1.0
+    auxiliary: bool = False
     evaluate: bool = True
 
     @property

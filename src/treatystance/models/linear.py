@@ -51,6 +51,11 @@ class NgramSettings:
     distance: int = 1
 
     @property
+    def class_order(self) -> list[str]:
+        """The classes by name: the order of the weights, which no file format can disturb."""
+        return sorted(self.classes)
+
+    @property
     def class_of(self) -> dict[str, str]:
         """Word to class."""
         return {word: name for name, words in self.classes.items() for word in words}
@@ -99,9 +104,9 @@ class LinearModel:
         self.labels, self.settings = labels, settings
         self._grams, self._gram_weights = words, word_weights
         self._chars, self._char_weights, self._bias = chars, char_weights, bias
-        features = len(class_names(list(settings.classes)))
+        features = len(class_names(settings.class_order))
         self._class_weights = np.zeros((features, len(labels)), np.float32) if class_weights is None else class_weights
-        self._classes = ClassWeights(list(settings.classes), settings.distance, self._class_weights)
+        self._classes = ClassWeights(settings.class_order, settings.distance, self._class_weights)
         self._tokenize = Tokenizer(settings.countries)
         self._places = {gram: i for i, gram in enumerate(words)}
         self._char_places = {gram: i for i, gram in enumerate(chars)}
@@ -121,8 +126,8 @@ class LinearModel:
             self._words[word]
         # The class of each word by its number; words met later have none, and share the last place.
         self._class_of = np.full(len(self._words) + 1, -1, np.int64)
-        for place, words in enumerate(self.settings.classes.values()):
-            self._class_of[[self._words[word] for word in words]] = place
+        for place, name in enumerate(self.settings.class_order):
+            self._class_of[[self._words[word] for word in self.settings.classes[name]]] = place
         self._anchors = [np.array(sorted({self._words[w] for w in ws})) for ws in self.settings.anchors.values()]
 
     def _learn_word(self, number: int, word: str) -> None:
@@ -267,7 +272,7 @@ class LinearModel:
             )
             words, chars = json.loads(content["vocabulary.json"])
             weights = {"class": np.zeros((0, len(labels)), np.float32), **load(content["weights.safetensors"])}
-            features = len(class_names(list(settings.classes)))
+            features = len(class_names(settings.class_order))
             shapes = {
                 "word": (len(words), len(labels)),
                 "char": (len(chars), len(labels)),

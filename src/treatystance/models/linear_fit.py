@@ -114,7 +114,7 @@ def fit_pipeline(
 
 def class_matrix(tokens: list[list[str]], settings: NgramSettings) -> Any:
     """1 where a sentence has a class feature: shape (sentences, class features)."""
-    class_of, names = settings.class_of, list(settings.classes)
+    class_of, names = settings.class_of, settings.class_order
     place = {name: i for i, name in enumerate(class_names(names))}
     rows = [[place[f] for f in class_features(words, class_of, names, settings.distance)] for words in tokens]
     ends = np.cumsum([0, *map(len, rows)])
@@ -179,7 +179,7 @@ def fit_linear(
         grams.append(names)
         folded.append(np.ascontiguousarray(part.T, dtype=np.float32))
         start += len(names)
-    stop = start + len(class_names(list(settings.classes)))
+    stop = start + len(class_names(settings.class_order))
     class_weights = np.ascontiguousarray((coefficients[:, start:stop] * features.class_weight).T, dtype=np.float32)
     if len(blocks) == 1:
         grams.append([])

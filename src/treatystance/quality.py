@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from treatystance.corpus.rows import Corpus, Row
+from treatystance.errors import InputError
 from treatystance.split import near_duplicates
 
 __all__ = ["corpus_quality", "frame", "region_of", "told_apart"]
@@ -27,7 +28,7 @@ def corpus_quality(corpus: Corpus, real: Corpus | None = None, seed: int = 0) ->
     Args:
         corpus: what is judged.
         real: real text to hold it against.
-        seed: of the classifier's folds.
+        seed: of the sample that the classifier is tried on.
 
     Returns:
         Plain values for JSON: `distinct_4grams` (different word 4-grams over all), `near_duplicates` (pairs of
@@ -61,7 +62,7 @@ def corpus_quality(corpus: Corpus, real: Corpus | None = None, seed: int = 0) ->
 
 
 def frame(text: str) -> str:
-    """A sentence's frame: its function words in order, each run of other words replaced by a blank."""
+    """A sentence's frame: its function words (scikit-learn's stop words), each run of other words a blank."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     slots: list[str] = []
@@ -78,6 +79,9 @@ def told_apart(ours: Sequence[Row], theirs: Sequence[Row], seed: int = 0, folds:
 
     0.5: not at all; 1.0: always. Word 1-2-grams, logistic regression, all of the smaller body against as many sentences
     of the larger.
+
+    Raises:
+        InputError: a side has fewer documents than there are folds, or no word stands twice.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -85,6 +89,9 @@ def told_apart(ours: Sequence[Row], theirs: Sequence[Row], seed: int = 0, folds:
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
+    fewest = min(len({row.doc_id for row in side}) for side in (ours, theirs))
+    if fewest < folds:
+        raise InputError(f"telling two bodies of text apart needs {folds} documents on each side, not {fewest}")
     rng = np.random.default_rng(seed)
     size = min(len(ours), len(theirs))
     sample = [side[i] for side in (ours, theirs) for i in sorted(rng.choice(len(side), size, replace=False))]
@@ -93,9 +100,13 @@ def told_apart(ours: Sequence[Row], theirs: Sequence[Row], seed: int = 0, folds:
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
     )
     groups = np.unique([row.doc_id for row in sample], return_inverse=True)[1]
-    scores = cross_val_predict(
-        model, [row.text for row in sample], target, groups=groups, cv=GroupKFold(folds), method="decision_function"
-    )
+    texts = [row.text for row in sample]
+    try:
+        scores = cross_val_predict(
+            model, texts, target, groups=groups, cv=GroupKFold(folds), method="decision_function"
+        )
+    except ValueError as error:
+        raise InputError(f"these texts have no word in common to tell them apart by ({error})") from None
     return float(roc_auc_score(target, scores))
 
 
