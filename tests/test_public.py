@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from treatystance.corpus import data_path, load_corpus
+from treatystance.corpus.load import read_annotations
 from treatystance.corpus.public import CORPORA_VARIABLE, PUBLISHERS, locate, read_documents
-from treatystance.corpus.records import Annotation, read_records
+from treatystance.corpus.records import Annotation
 from treatystance.errors import InputError
+from treatystance.statement import LabelSet
 
-ANNOTATIONS = "package:annotations/development.jsonl"
+ANNOTATIONS = "package:annotations"
 
 
 def test_parquet_gives_the_wanted_documents_only(tmp_path: Path) -> None:
@@ -88,12 +90,7 @@ def test_missing_file_missing_column_and_wrong_encoding(tmp_path: Path) -> None:
 
 
 def _packaged() -> list[Annotation]:
-    faults: list[str] = []
-    records = [record for _, record in read_records(data_path(ANNOTATIONS), faults)]
-    assert not faults
-    found = [record for record in records if isinstance(record, Annotation)]
-    assert len(found) == len(records)
-    return found
+    return read_annotations([ANNOTATIONS], LabelSet())
 
 
 def test_no_reserved_document_or_government_is_annotated() -> None:
@@ -113,5 +110,14 @@ def test_every_packaged_annotation_joins() -> None:
     if not os.environ.get(CORPORA_VARIABLE):
         pytest.skip(f"{CORPORA_VARIABLE} IS NOT SET: the packaged annotations were NOT checked against the corpora")
     corpus = load_corpus([ANNOTATIONS])
-    assert len(corpus) == 1757
+    assert len(corpus) == len(_packaged()) > 5000
     assert Counter(row.origin for row in corpus) == Counter(a.corpus for a in _packaged())
+
+
+def test_annotations_made_twice_say_how_they_were_drawn() -> None:
+    drawn = [a for a in _packaged() if a.round is not None]
+    assert len(drawn) >= 2500
+    assert all(a.first is not None and a.second is not None and a.probability and a.annotator for a in drawn)
+    assert sum(a.stratum == "random" for a in drawn) >= 600
+    # Their weights add up to the sentences that were drawn from.
+    assert sum(1 / (a.probability or 1) for a in drawn) == pytest.approx(1_297_676, rel=0.05)
