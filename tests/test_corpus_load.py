@@ -163,7 +163,7 @@ def test_fingerprint_covers_every_field_and_no_order() -> None:
     changes: dict[str, Any] = {
         "id": "3", "doc_id": "e", "text": "We stay!", "labels": ("out",), "position": 1, "prev": None, "next": "c",
         "government": "EST", "co_governments": (), "year": 2000, "kind": "interview", "treaty": None, "language": "fr",
-        "phenomenon": "q", "origin": "z", "weight": 2.0, "evaluate": False,
+        "phenomenon": "q", "origin": "z", "weight": 2.0, "evaluate": False, "probability": 0.5, "auxiliary": True,
     }  # fmt: skip
     assert set(changes) == set(Row.__dataclass_fields__)
     hashes = {Corpus((replace(rows[0], **{key: value}), rows[1]), LABELS).sha256 for key, value in changes.items()}
