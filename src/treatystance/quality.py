@@ -89,12 +89,12 @@ def told_apart(ours: Sequence[Row], theirs: Sequence[Row], seed: int = 0, folds:
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    fewest = min(len({row.doc_id for row in side}) for side in (ours, theirs))
-    if fewest < folds:
-        raise InputError(f"telling two bodies of text apart needs {folds} documents on each side, not {fewest}")
     rng = np.random.default_rng(seed)
     size = min(len(ours), len(theirs))
     sample = [side[i] for side in (ours, theirs) for i in sorted(rng.choice(len(side), size, replace=False))]
+    fewest = min(len({row.doc_id for row in side}) for side in (sample[:size], sample[size:]))
+    if fewest < folds:
+        raise InputError(f"telling two bodies of text apart needs {folds} documents on each side, not {fewest}")
     target = np.repeat([1, 0], size)
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
