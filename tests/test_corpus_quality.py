@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -112,8 +113,12 @@ def test_no_near_duplicates(corpus: Corpus) -> None:
     assert not [(corpus.rows[a].id, corpus.rows[b].id) for a, b in pairs]
 
 
-def test_varied_and_no_frame_twice(corpus: Corpus) -> None:
-    quality = corpus_quality(corpus)
+@pytest.fixture(scope="module")
+def quality(corpus: Corpus) -> dict[str, Any]:
+    return corpus_quality(corpus)
+
+
+def test_varied_and_no_frame_twice(corpus: Corpus, quality: dict[str, Any]) -> None:
     assert quality["near_duplicates"] == 0
     assert quality["distinct_4grams"] >= 0.94
     assert quality["largest_cluster"] <= 5
@@ -123,8 +128,7 @@ def test_varied_and_no_frame_twice(corpus: Corpus) -> None:
     assert not repeated
 
 
-def test_every_kind_region_and_decade_has_every_tag(corpus: Corpus) -> None:
-    quality = corpus_quality(corpus)
+def test_every_kind_and_region_has_every_tag(quality: dict[str, Any]) -> None:
     for table in (quality["labels_by_kind"], quality["labels_by_region"]):
         assert all(set(DEFAULT_LABELS) | {"none"} <= set(counts) for counts in table.values()), table
     assert "unknown" not in quality["labels_by_region"]

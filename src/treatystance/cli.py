@@ -101,27 +101,27 @@ def _parser() -> argparse.ArgumentParser:
     ):
         part = _command(parts, name, run, what)
         part.add_argument("files", nargs="+", metavar="FILE", help="file, folder, or package:NAME")
-        part.add_argument("--labels", metavar="A,B,...", help="allowed labels; default: the three tags")
-        part.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+        _labels_option(part)
+        _corpus_option(part)
     build = _command(parts, "build", _corpus_build, "join stand-off annotations with local copies of public corpora")
     build.add_argument("--annotations", nargs="+", required=True, metavar="FILE")
-    build.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="such as ungdc=ungdc.parquet")
+    _corpus_option(build)
     build.add_argument("--out", type=Path, required=True, metavar="FILE", help=".parquet or .jsonl")
     export = _command(parts, "export", _corpus_export, "the shipped corpus as a folder for datasets.load_dataset")
     export.add_argument("out", type=Path, metavar="FOLDER", help="a new folder")
     export.add_argument("--real", action="store_true", help="also the annotations joined with the public corpora")
-    export.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+    _corpus_option(export)
     quality = _command(parts, "quality", _corpus_quality, "repeats, variety and likeness to real text, as JSON")
     quality.add_argument("files", nargs="+", metavar="FILE", help="file, folder, or package:NAME")
-    quality.add_argument("--labels", metavar="A,B,...", help="allowed labels; default: the three tags")
+    _labels_option(quality)
     quality.add_argument("--real", nargs="+", default=[], metavar="FILE", help="labelled real text to hold it against")
-    quality.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+    _corpus_option(quality)
     audit = _command(parts, "audit", _corpus_audit, "the labels that cross-validated scores doubt most, as JSON Lines")
     audit.add_argument("table", type=Path, metavar="FILE", help="out_of_fold.jsonl of a training run")
     audit.add_argument("--data", nargs="+", default=[], metavar="FILE", help="the labelled data, to show the text")
-    audit.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help="a public corpus's file")
+    _corpus_option(audit)
     audit.add_argument("--top", type=_positive, default=150, metavar="N", help="how many rows (150)")
-    audit.add_argument("--labels", metavar="A,B,...", help="label names in the table's order; default: the three tags")
+    _labels_option(audit)
     draw = _command(parts, "draw", _corpus_draw, "sentences to annotate next, from a table of scores, as JSON Lines")
     draw.add_argument("scores", type=Path, metavar="SCORES", help="what score --unit sentence wrote")
     draw.add_argument("out", type=Path, metavar="OUT", help="a new file")
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         parts, "agreement", _corpus_agreement, "alpha per label, confusion and adjudications of two annotators, as JSON"
     )
     agreement.add_argument("files", nargs="+", metavar="FILE")
-    agreement.add_argument("--labels", metavar="A,B,...", help="allowed labels; default: the three tags")
+    _labels_option(agreement)
     return parser
 
 
@@ -143,6 +143,15 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None]
     parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
     parser.set_defaults(run=run)
     return parser
+
+
+def _labels_option(part: argparse.ArgumentParser) -> None:
+    part.add_argument("--labels", metavar="A,B,...", help="label names in their order; default: the three tags")
+
+
+def _corpus_option(part: argparse.ArgumentParser) -> None:
+    what = "a public corpus's file, such as ungdc=ungdc.parquet"
+    part.add_argument("--corpus", action="append", default=[], metavar="NAME=FILE", help=what)
 
 
 def _positive(text: str) -> int:

@@ -33,7 +33,7 @@ def read_out_of_fold(path: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be read or is no such table.
     """
     try:
-        lines = path.read_text("utf-8-sig").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     rows = []

@@ -115,11 +115,12 @@ def fit_pipeline(
 def class_matrix(tokens: list[list[str]], settings: NgramSettings) -> Any:
     """1 where a sentence has a class feature: shape (sentences, class features)."""
     class_of, names = settings.class_of, settings.class_order
-    place = {name: i for i, name in enumerate(class_names(names))}
-    rows = [[place[f] for f in class_features(words, class_of, names, settings.distance)] for words in tokens]
-    ends = np.cumsum([0, *map(len, rows)])
-    columns = np.array([i for row in rows for i in row], dtype=np.int64)
-    return csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(tokens), len(place)))
+    counts = CountVectorizer(
+        analyzer=lambda words: class_features(words, class_of, names, settings.distance),
+        vocabulary=class_names(names),
+        dtype=np.float64,
+    )
+    return counts.transform(tokens)
 
 
 def _classifier(settings: Classifier, seed: int) -> Any:
