@@ -92,6 +92,51 @@ def test_a_model_of_format_1_still_loads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_artifact(tmp_path / "new").model.logits(two), old.model.logits(two))
 
 
+def test_a_model_of_format_2_still_loads() -> None:
+    """Format 2 knew no files of a model beside."""
+    folder = OLD.with_name("model_format_2")
+    assert json.loads((folder / "manifest.json").read_bytes())["format_version"] == 2
+    old = load_artifact(folder)
+    assert (old.full_name, old.labels) == ("old/2", LabelSet(("leaves", "stays")))
+    found = old.model.logits(Batch(["we leave"], [None], [None]))
+    np.testing.assert_allclose(found, [[2.70601766, -2.70601766]], rtol=0, atol=1e-8)
+
+
+def beside(tmp_path: Path, artifact: Artifact) -> Path:
+    """Two folders side by side of which the second writes no file of its own that the first holds."""
+    save_artifact(artifact, tmp_path / "first")
+    save_artifact(replace(artifact, name="twin"), tmp_path / "second", "first")
+    return tmp_path / "second"
+
+
+def test_files_of_a_model_beside_are_shared(tmp_path: Path, tiny_artifact: Artifact) -> None:
+    folder = beside(tmp_path, tiny_artifact)
+    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+    twin = load_artifact(folder)
+    assert twin.name == "twin"
+    np.testing.assert_array_equal(twin.model.logits(batch()), tiny_artifact.model.logits(batch()))
+
+
+def test_a_changed_or_missing_file_beside_is_refused(tmp_path: Path, tiny_artifact: Artifact) -> None:
+    folder = beside(tmp_path, tiny_artifact)
+    weights = tmp_path / "first" / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match=r"first/weights\.safetensors: changed since it was written"):
+        load_artifact(folder)
+    weights.unlink()
+    with pytest.raises(ArtifactError, match=r"first/weights\.safetensors: missing; restore the model folder"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("place", ["../first/ngrams.json", "/etc/passwd", "first/../first/ngrams.json", "..", 3, None])
+def test_a_file_elsewhere_is_refused(tmp_path: Path, tiny_artifact: Artifact, place: object) -> None:
+    """Even where the manifest's hashes are made to fit."""
+    folder = beside(tmp_path, tiny_artifact)
+    rewrite(folder, lambda manifest: manifest["files"]["ngrams.json"].update(beside=place))
+    refused(folder, "may lie in a model folder beside")
+
+
 def test_a_changed_model_of_format_1_is_refused(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(OLD, tmp_path / "old"))
     content = (folder / "vocabulary.json").read_bytes()

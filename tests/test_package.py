@@ -36,8 +36,10 @@ ORDER = (
     ),
     *(
         "artifact",
+        "comparison",
         "registry",
         "provenance",
+        "fitting",
         "crossval",
         "train",
         "gate",
@@ -191,9 +193,11 @@ def test_imports_run_one_way(path: Path) -> None:
 
 OWNERS = {
     "mlflow": {"registry"},
-    "datasets": {"corpus"},
+    "datasets": {"corpus", "models"},
     "sklearn": {"models", "split", "quality", "figures"},
-    "torch": set(),
+    "torch": {"models"},
+    "transformers": {"models"},
+    "onnxruntime": {"models"},
 }
 
 

@@ -11,8 +11,9 @@ The path of a statement through the modules:
     calibration           raw scores → probabilities, tags, abstentions
     evaluation, figures   labels and scores → report and pictures
     artifact              model ↔ verified folder
+    comparison            models to compare with: zero-shot inference, a chat model
     registry, provenance  MLflow: tracking, registry, references
-    crossval              recipe + corpus → out-of-fold scores, nothing of a fold seen
+    fitting, crossval     recipe + corpus → fitted models, and out-of-fold scores, nothing of a fold seen
     train, gate           recipe → tracked, registered, promoted model
     predictor             Predictor.load(reference).predict(texts)
     tables, batch, pyfunc files and MLflow's interface through the same Predictor

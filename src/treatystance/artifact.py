@@ -1,6 +1,6 @@
 """The model on disk: a folder of data files and a manifest with their hashes. Nothing in it is ever executed.
 
-Format version 2 (1 had no classes of words).
+Format version 3 (1 had no classes of words; 2 no files shared with a model in the folder beside).
 To change the format: raise FORMAT_VERSION, teach `_FAMILIES` and `load_artifact` the new form,
 keep reading every older version listed in READABLE or drop it there with a message that says how to retrain,
 and add a folder of the old form to the tests.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +21,31 @@ from typing import Any
 from treatystance.calibration import DecisionRule, Decisions
 from treatystance.errors import ArtifactError, InputError
 from treatystance.models.base import Batch, Model
+from treatystance.models.cascade import CascadeModel
+from treatystance.models.encoder import EncoderModel
 from treatystance.models.linear import LinearModel
 from treatystance.statement import LabelSet
 
 __all__ = ["FORMAT_VERSION", "Artifact", "load_artifact", "save_artifact"]
 
-FORMAT_VERSION = 2
-READABLE = frozenset({1, 2})
+FORMAT_VERSION = 3
+READABLE = frozenset({1, 2, 3})
 MANIFEST = "manifest.json"
 _FORMAT = "treatystance-model"
 _MAX_FILE_BYTES = 2 << 30
+# A file of a model folder beside: never one elsewhere.
+_BESIDE = re.compile(r"[A-Za-z0-9][\w-]*/[a-z_]+\.[a-z]+")
 
+_LINEAR = frozenset({"ngrams.json", "vocabulary.json", "weights.safetensors"})
+_ENCODER = frozenset({"encoder.json", "tokenizer.json", "model.onnx"})
+_CASCADE = frozenset(
+    {"cascade.json", *(f"linear.{name}" for name in _LINEAR), *(f"encoder.{name}" for name in _ENCODER)}
+)
 # The families that we build, and the files of each: the list is ours, never the folder's own.
 _FAMILIES: dict[str, tuple[frozenset[str], Callable[[LabelSet, Mapping[str, bytes]], Model]]] = {
-    "linear": (frozenset({"ngrams.json", "vocabulary.json", "weights.safetensors"}), LinearModel.from_files),
+    "linear": (_LINEAR, LinearModel.from_files),
+    "encoder": (_ENCODER, EncoderModel.from_files),
+    "cascade": (_CASCADE, CascadeModel.from_files),
 }
 
 
@@ -78,13 +90,20 @@ def _serialized(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def save_artifact(artifact: Artifact, folder: Path) -> None:
+def save_artifact(artifact: Artifact, folder: Path, beside: str | None = None) -> None:
     """Write the model as a folder, which must be new or empty.
+
+    Args:
+        artifact: the model.
+        folder: where to write it.
+        beside: the name of a model folder beside it. Files that are the same there, such as those of a cascade's
+            encoder, are named by the manifest and not written again.
 
     Raises:
         ArtifactError: the folder holds something already, or cannot be written.
     """
     files = artifact.model.files()
+    shared = _shared(files, folder.parent / beside) if beside else {}
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "format_version": FORMAT_VERSION,
@@ -95,7 +114,10 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         "exclusive": artifact.labels.exclusive,
         "decision": artifact.decision.to_dict(),
         "provenance": artifact.provenance,
-        "files": {name: {"bytes": len(c), "sha256": _sha256(c)} for name, c in sorted(files.items())},
+        "files": {
+            name: {"bytes": len(c), "sha256": _sha256(c)} | ({"beside": shared[name]} if name in shared else {})
+            for name, c in sorted(files.items())
+        },
     }
     manifest["sha256"] = _sha256(_canonical(manifest))
     try:
@@ -103,11 +125,19 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         if any(folder.iterdir()):
             raise ArtifactError(f"{folder}: not empty; give a new folder for the model")
         for name, content in files.items():
-            (folder / name).write_bytes(content)
+            if name not in shared:
+                (folder / name).write_bytes(content)
         # The manifest comes last: a folder without one is no model.
         (folder / MANIFEST).write_bytes(_serialized(manifest))
     except OSError as error:
         raise ArtifactError(f"{folder}: the model cannot be written ({error.strerror})") from None
+
+
+def _shared(files: Mapping[str, bytes], other: Path) -> dict[str, str]:
+    """The files that another model folder holds too, with their place as seen from the folder above."""
+    there = {entry["sha256"]: name for name, entry in read_manifest(other)["files"].items() if "beside" not in entry}
+    found = {name: there.get(_sha256(content)) for name, content in files.items()}
+    return {name: f"{other.name}/{same}" for name, same in found.items() if same}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -186,11 +216,17 @@ def _verified(folder: Path, listed: Mapping[str, Any], expected: frozenset[str])
     if set(listed) != expected:
         raise ArtifactError(f"{folder}: the manifest lists {sorted(listed)}, but {sorted(expected)} make this model")
     present = {path.name for path in folder.iterdir()} - {MANIFEST}
-    if extra := sorted(present - expected):
+    own = {name for name in expected if "beside" not in listed[name]}
+    if extra := sorted(present - own):
         raise ArtifactError(f"{folder}: {extra[0]!r} is no part of the model; remove it")
     content = {}
     for name in sorted(expected):
         path = folder / name
+        if name not in own:
+            place = str(listed[name]["beside"])
+            if not _BESIDE.fullmatch(place):
+                raise ArtifactError(f"{folder}: {name!r} may lie in a model folder beside, not at {place!r}")
+            path = folder.parent / place
         if not path.is_file() or path.is_symlink():
             raise ArtifactError(f"{path}: missing; restore the model folder")
         if path.stat().st_size > _MAX_FILE_BYTES:

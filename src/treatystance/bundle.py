@@ -1,7 +1,7 @@
-"""Builds the bundled default model: `python -m treatystance.bundle`, from the default recipe and the public corpora.
+"""Builds the models that are shipped, from their recipes and the public corpora, and records the runs.
 
-The recipe is `configs/linear.yaml`; both its sources must be at hand. Writes `src/treatystance/bundled/`, a flat
-record of the run and its out-of-fold scores.
+`python -m treatystance.bundle linear` writes `src/treatystance/bundled/`; `python -m treatystance.bundle minilm` writes
+the folders of the data-only package in `models/treatystance-minilm/`. All sources of the recipes must be at hand.
 """
 
 from __future__ import annotations
@@ -11,20 +11,51 @@ import json
 import shutil
 import sys
 import tempfile
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 
 from treatystance import __version__
 from treatystance.artifact import save_artifact
-from treatystance.config import LinearConfig, load_config
+from treatystance.config import Recipe, load_config
 from treatystance.crossval import out_of_fold_table
 from treatystance.train import Trained, experiment_record, fit, load_data
 
 __all__ = ["build", "main"]
 
+_MINILM = Path("models/treatystance-minilm/src/treatystance_minilm")
 
-def build(config: LinearConfig) -> Trained:
-    """Fit the bundled model; its version is the package's.
+
+@dataclass(frozen=True)
+class _Shipped:
+    """A shipped model: recipe, folder of the model, record of the run, and the model beside it that it shares with."""
+
+    recipe: Path
+    folder: Path
+    record: Path
+    beside: str | None = None
+
+
+_SHIPPED = {
+    "linear": (_Shipped(Path("configs/linear.yaml"), Path("src/treatystance/bundled"), Path("experiments/bundled")),),
+    "minilm": (
+        _Shipped(Path("configs/encoder.yaml"), _MINILM / "minilm", Path("experiments/minilm")),
+        _Shipped(
+            Path("configs/cascade.yaml"), _MINILM / "minilm-cascade", Path("experiments/minilm_cascade"), "minilm"
+        ),
+    ),
+}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def build(config: Recipe, keep: Path | None = None) -> Trained:
+    """Fit a shipped model; its version is the package's.
+
+    Args:
+        config: the recipe.
+        keep: where fitted encoders are kept.
 
     Raises:
         InputError: a public corpus is not at hand.
@@ -32,26 +63,34 @@ def build(config: LinearConfig) -> Trained:
     required = config.model_copy(
         update={"data": tuple(source.model_copy(update={"optional": False}) for source in config.data)}
     )
-    corpus = load_data(required)
-    return fit(config, corpus, __version__, lambda message: print(message, file=sys.stderr))
+    return fit(config, load_data(required), __version__, _say, keep)
+
+
+def _ship(shipped: _Shipped, keep: Path | None) -> None:
+    trained = build(load_config(shipped.recipe), keep)
+    shipped.folder.parent.mkdir(parents=True, exist_ok=True)
+    new = shipped.folder.with_name(shipped.folder.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    save_artifact(trained.artifact, new, shipped.beside)
+    shutil.rmtree(shipped.folder, ignore_errors=True)
+    new.rename(shipped.folder)
+    shipped.record.mkdir(parents=True, exist_ok=True)
+    record = json.dumps(experiment_record(trained), indent=1) + "\n"
+    (shipped.record / "result.json").write_text(record, "utf-8")
+    table = out_of_fold_table(trained.corpus, trained.validation)
+    (shipped.record / "out_of_fold.jsonl").write_text(table, "utf-8")
 
 
 def main() -> None:
-    """Build the bundled model in place and record the run."""
-    parser = argparse.ArgumentParser(description="build the bundled default model")
-    parser.add_argument("--config", type=Path, default=Path("configs/linear.yaml"))
-    parser.add_argument("--record", type=Path, default=Path("experiments/bundled/result.json"))
+    """Build shipped models in place, from the checkout's root, and record the runs."""
+    parser = argparse.ArgumentParser(description="build the models that are shipped")
+    parser.add_argument("models", choices=sorted(_SHIPPED))
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep fitted encoders there; a broken run goes on")
     options = parser.parse_args()
-    trained = build(load_config(options.config))
-    target = Path(str(files("treatystance").joinpath("bundled")))
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        save_artifact(trained.artifact, Path(work) / "model")
-        shutil.rmtree(target, ignore_errors=True)
-        (Path(work) / "model").rename(target)
-    options.record.parent.mkdir(parents=True, exist_ok=True)
-    options.record.write_text(json.dumps(experiment_record(trained), indent=1) + "\n", "utf-8")
-    table = out_of_fold_table(trained.corpus, trained.validation)
-    options.record.with_name("out_of_fold.jsonl").write_text(table, "utf-8")
+    with tempfile.TemporaryDirectory() as spare:
+        for shipped in _SHIPPED[options.models]:
+            # The cascade takes the encoders that were just fitted.
+            _ship(shipped, options.keep or Path(spare))
 
 
 if __name__ == "__main__":

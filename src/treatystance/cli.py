@@ -55,16 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"treatystance {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    reference = "bundled, a model folder, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model"
+    reference = (
+        "bundled, minilm, minilm-cascade, a model folder, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model"
+    )
 
     train = _command(commands, "train", _train, "train, evaluate, track in MLflow, register")
     train.add_argument("config", type=Path, metavar="CONFIG", help="recipe, such as configs/linear.yaml")
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as classifier.c=3"
     )
+    train.add_argument("--keep", type=Path, metavar="FOLDER", help="keep fitted encoders there; a broken run goes on")
 
     evaluate = _command(commands, "evaluate", _evaluate, "scores on a labelled file, with confidence intervals")
-    evaluate.add_argument("--model", default="bundled", metavar="REF", help=reference)
+    comparison = f"{reference}; to compare with: nli, nli:CHECKPOINT, chat:MODEL"
+    evaluate.add_argument("--model", default="bundled", metavar="REF", help=comparison)
     evaluate.add_argument("--data", type=Path, required=True, metavar="FILE", help="JSON Lines with text and labels")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -75,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = _command(commands, "predict", _predict, "tag statements, given as arguments, a file or standard input")
     predict.add_argument("text", nargs="*", metavar="TEXT", help="a statement each")
     predict.add_argument("--file", type=Path, metavar="PATH", help="a text file: one statement")
-    predict.add_argument("--model", default="bundled", metavar="REF", help=reference)
+    predict.add_argument("--model", default="bundled", metavar="REF", help=comparison)
     predict.add_argument("--government", metavar="ISO3", help="speaking government, such as POL")
     predict.add_argument("--date", metavar="DATE", help="ISO 8601")
     predict.add_argument("--kind", help="kind of text, such as speech or communique")
@@ -183,7 +187,7 @@ def _train(options: argparse.Namespace) -> None:
     from treatystance.config import load_config
     from treatystance.train import train
 
-    trained, reference = train(load_config(options.config, options.set), _say)
+    trained, reference = train(load_config(options.config, options.set), _say, options.keep)
     _print_report(trained.validation.report, "cross-validated")
     if any(row.probability < 1 for row in trained.corpus.rows):
         _print_report(trained.validation.ordinary, "weighted to ordinary text")

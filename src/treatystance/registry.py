@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treatystance.artifact import Artifact, load_artifact, save_artifact
+from treatystance.comparison import is_comparison, load_comparison
 from treatystance.errors import MissingExtraError, ModelReferenceError, TreatystanceError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = [
     "load_reference",
     "log_run",
     "model_version",
+    "open_run",
     "resolve",
     "set_alias",
 ]
@@ -35,6 +38,7 @@ LATEST = "latest_trained"
 # The folder of ours inside a logged model: fixed here, not read from the model's own description.
 _INSIDE = Path("data") / "treatystance_model"
 _PACKAGED = ("minilm", "minilm-cascade")
+_PACKAGE = "treatystance_minilm"
 
 
 def _tracking_uri() -> str:
@@ -74,37 +78,52 @@ def _without_password(uri: str) -> str:
 
 
 def load_reference(reference: str) -> Artifact:
-    """The verified model that a reference names.
+    """The verified model that a reference names, or the comparison model that it asks for (`nli:…`, `chat:…`).
 
     Raises:
         ModelReferenceError: the reference leads nowhere.
         ArtifactError: the model is changed, incomplete or newer than this version.
         MissingExtraError: the reference needs a package that is not installed.
     """
+    if is_comparison(reference):
+        return load_comparison(reference)
     return load_artifact(resolve(reference))
 
 
 def resolve(reference: str) -> Path:
-    """The local folder of a reference: `bundled`, a folder, `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/…`.
+    """The local folder of a reference.
+
+    `bundled`, `minilm`, `minilm-cascade`, a folder, `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/…`.
 
     Raises:
         ModelReferenceError: the reference leads nowhere.
         MissingExtraError: it needs a package that is not installed.
     """
+    if is_comparison(reference):
+        raise ModelReferenceError(f"{reference!r} is a comparison model, for evaluate and predict; give a model folder")
     if reference == "bundled":
         return Path(str(files("treatystance").joinpath("bundled")))
     if reference in _PACKAGED:
-        if find_spec("treatystance_minilm") is None:
-            raise MissingExtraError(f"model {reference!r} needs a package: pip install 'treatystance[encoder]'")
-        raise ModelReferenceError(f"model {reference!r} is not supported by this version of treatystance")
+        return _packaged(reference)
     if reference.startswith(("models:/", "runs:/")):
         return _download(reference)
     if Path(reference).is_dir():
         return Path(reference)
     raise ModelReferenceError(
-        f"no model {reference!r}: give bundled, a model folder, models:/NAME@ALIAS, models:/NAME/VERSION or "
-        "runs:/ID/model"
+        f"no model {reference!r}: give bundled, minilm, minilm-cascade, a model folder, models:/NAME@ALIAS, "
+        "models:/NAME/VERSION or runs:/ID/model"
     )
+
+
+def _packaged(reference: str) -> Path:
+    """The folder of a model of the data-only package; the package is looked for, never imported."""
+    found = find_spec(_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(f"model {reference!r} needs a package: pip install 'treatystance[encoder]'")
+    folder = Path(found.submodule_search_locations[0]) / reference
+    if not folder.is_dir():
+        raise ModelReferenceError(f"the installed {_PACKAGE} has no model {reference!r}: upgrade it")
+    return folder
 
 
 # Downloaded models stay until the process ends: worker processes read them too.
@@ -133,9 +152,48 @@ class Run:
         return f"models:/{self.name}/{self.version}"
 
 
+class OpenRun:
+    """A run that is under way: its id, and `log` for what becomes known while it goes on."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log metrics of a step, such as an epoch.
+
+        Raises:
+            TreatystanceError: MLflow refused.
+        """
+        with _mlflow(TreatystanceError, "the run cannot be tracked", reading=False) as mlflow:
+            now = int(time.time() * 1000)
+            entities = [mlflow.entities.Metric(key, float(value), now, step) for key, value in metrics.items()]
+            mlflow.MlflowClient().log_batch(self.run_id, metrics=entities)
+
+
+@contextmanager
+def open_run(name: str) -> Iterator[OpenRun]:
+    """Start a run of the experiment `name`; it is marked as failed when the block fails. `log_run` ends it.
+
+    Raises:
+        TreatystanceError: MLflow refused.
+    """
+    with _mlflow(TreatystanceError, "the run cannot be tracked", reading=False) as mlflow:
+        mlflow.set_experiment(name)
+        run_id = mlflow.start_run().info.run_id
+        # No run stays active in this process while models are fitted: libraries would log into it.
+        mlflow.end_run("RUNNING")
+    try:
+        yield OpenRun(run_id)
+    except BaseException:
+        with _mlflow(TreatystanceError, "the run cannot be tracked", reading=False) as mlflow:
+            mlflow.MlflowClient().set_terminated(run_id, "FAILED")
+        raise
+
+
 def log_run(
     artifact: Artifact,
     *,
+    run_id: str | None = None,
     parameters: Mapping[str, Any],
     metrics: Mapping[str, float],
     fold_metrics: list[Mapping[str, float]],
@@ -150,6 +208,7 @@ def log_run(
 
     Args:
         artifact: the model.
+        run_id: of an open run to complete; by default a new one.
         parameters: flat parameters.
         metrics: overall metrics.
         fold_metrics: per fold, logged with the fold's number as step.
@@ -167,7 +226,7 @@ def log_run(
     save_artifact(artifact, folder)
     with _mlflow(TreatystanceError, "the run cannot be tracked", reading=False) as mlflow:
         mlflow.set_experiment(artifact.name)
-        with mlflow.start_run() as run:
+        with mlflow.start_run(run_id) as run:
             mlflow.log_params({key: str(value)[:6000] for key, value in parameters.items()})
             mlflow.set_tags({**tags, "dataset_sha256": dataset_sha256})
             mlflow.log_metrics(dict(metrics))

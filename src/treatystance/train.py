@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,20 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.artifact import Artifact
-from treatystance.config import LinearConfig, Source
+from treatystance.config import Recipe, Source
 from treatystance.corpus.load import codebook_sha256, expand, load_rows
 from treatystance.corpus.public import PUBLISHERS
 from treatystance.corpus.rows import Corpus, Row, infer_labels
 from treatystance.crossval import (
     CrossValidation,
     cross_validate,
-    decision_rule,
     evaluated_sha256,
-    fit_model,
+    finish,
     out_of_fold_table,
 )
 from treatystance.errors import CorpusError, InputError
 from treatystance.evaluation import Report, evaluate_scores
+from treatystance.fitting import Fitter, Progress, Track
 from treatystance.models.base import Batch
 from treatystance.provenance import environment_lock, run_facts
 from treatystance.split import near_duplicates
@@ -36,7 +36,6 @@ from treatystance.split import near_duplicates
 __all__ = ["Trained", "evaluate", "experiment_record", "fit", "load_data", "train"]
 
 Indices = npt.NDArray[np.intp]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Trained:
     corpus: Corpus
 
 
-def load_data(config: LinearConfig, say: Progress = lambda message: None) -> Corpus:
+def load_data(config: Recipe, say: Progress = lambda message: None) -> Corpus:
     """The corpus of a recipe's sources; an optional source whose public corpus is absent is left out, with a message.
 
     Where that leaves no row to evaluate on, all rows are evaluated on, with a message.
@@ -104,7 +103,14 @@ def _rows_of_files(source: Source) -> set[str]:
     return {row.id for row in load_rows(files, {}, [])} if files else set()
 
 
-def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lambda message: None) -> Trained:
+def fit(
+    config: Recipe,
+    corpus: Corpus,
+    version: str,
+    say: Progress = lambda message: None,
+    folder: Path | None = None,
+    track: Track = lambda metrics, step: None,
+) -> Trained:
     """Cross-validate, fit on every row, and take calibration and thresholds from the out-of-fold scores.
 
     Args:
@@ -112,12 +118,14 @@ def fit(config: LinearConfig, corpus: Corpus, version: str, say: Progress = lamb
         corpus: its data.
         version: version of the artifact.
         say: told of each step.
+        folder: where fitted encoders are kept, so that a broken run goes on where it stopped.
+        track: given metrics and step of each epoch.
     """
     pairs = near_duplicates([row.text for row in corpus.rows])
-    validation = cross_validate(config, corpus, pairs, say)
+    fitter = Fitter(corpus, config.seed, folder, say, track)
+    validation = cross_validate(config, corpus, pairs, say, fitter)
     say("fitting on all rows")
-    rule = decision_rule(config, corpus, validation.tested, validation.logits)
-    model = fit_model(config, corpus, np.arange(len(corpus)))
+    model, rule = finish(config, corpus, validation, fitter)
     provenance = {
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256,
@@ -150,8 +158,13 @@ def experiment_record(trained: Trained) -> dict[str, Any]:
     }
 
 
-def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[Trained, str]:
+def train(config: Recipe, say: Progress = lambda message: None, folder: Path | None = None) -> tuple[Trained, str]:
     """Train a recipe, track the run in MLflow and register the model.
+
+    Args:
+        config: the recipe.
+        say: told of each step.
+        folder: where fitted encoders are kept, so that a broken run goes on where it stopped.
 
     Returns:
         What was trained, and its reference `models:/NAME/VERSION`.
@@ -161,39 +174,41 @@ def train(config: LinearConfig, say: Progress = lambda message: None) -> tuple[T
         TreatystanceError: MLflow refused.
     """
     from treatystance.figures import confusion_figure, precision_recall_figure
-    from treatystance.registry import log_run
+    from treatystance.registry import log_run, open_run
 
     corpus = load_data(config, say)
     say(f"{len(corpus)} labelled sentences, sha256 {corpus.sha256[:12]}")
-    trained = fit(config, corpus, f"{config.seed}.{corpus.sha256[:8]}.{config.sha256[:8]}", say)
-    validation, artifact = trained.validation, trained.artifact
-    targets = corpus.label_matrix()[validation.tested]
-    decisions = validation.decisions
-    origins = ", ".join(sorted({PUBLISHERS.get(row.origin, row.origin) for row in corpus.rows}))
-    say("tracking and registering")
-    with tempfile.TemporaryDirectory(prefix="treatystance-") as work:
-        run = log_run(
-            artifact,
-            parameters=_flat(config.model_dump(mode="json")) | artifact.model.describe(),
-            metrics=_metrics(validation.report) | _metrics(validation.ordinary, "ordinary_"),
-            fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
-            tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},
-            dataset_sha256=corpus.sha256,
-            dataset_source=origins,
-            texts={
-                "report.json": json.dumps(validation.report.to_dict(), indent=1),
-                "report_ordinary_text.json": json.dumps(validation.ordinary.to_dict(), indent=1),
-                "out_of_fold.jsonl": out_of_fold_table(corpus, validation),
-                "environment.txt": environment_lock(),
-            },
-            figures={
-                "confusion.png": confusion_figure(corpus.labels, targets, decisions.tags),
-                "precision_recall.png": precision_recall_figure(
-                    corpus.labels, targets, decisions.probabilities, decisions.tags
-                ),
-            },
-            work=Path(work),
-        )
+    with open_run(config.name) as opened:
+        trained = fit(config, corpus, f"{config.seed}.{corpus.sha256[:8]}.{config.sha256[:8]}", say, folder, opened.log)
+        validation, artifact = trained.validation, trained.artifact
+        targets = corpus.label_matrix()[validation.tested]
+        decisions = validation.decisions
+        origins = ", ".join(sorted({PUBLISHERS.get(row.origin, row.origin) for row in corpus.rows}))
+        say("tracking and registering")
+        with tempfile.TemporaryDirectory(prefix="treatystance-") as work:
+            run = log_run(
+                artifact,
+                run_id=opened.run_id,
+                parameters=_flat(config.model_dump(mode="json")) | artifact.model.describe(),
+                metrics=_metrics(validation.report) | _metrics(validation.ordinary, "ordinary_"),
+                fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
+                tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},
+                dataset_sha256=corpus.sha256,
+                dataset_source=origins,
+                texts={
+                    "report.json": json.dumps(validation.report.to_dict(), indent=1),
+                    "report_ordinary_text.json": json.dumps(validation.ordinary.to_dict(), indent=1),
+                    "out_of_fold.jsonl": out_of_fold_table(corpus, validation),
+                    "environment.txt": environment_lock(),
+                },
+                figures={
+                    "confusion.png": confusion_figure(corpus.labels, targets, decisions.tags),
+                    "precision_recall.png": precision_recall_figure(
+                        corpus.labels, targets, decisions.probabilities, decisions.tags
+                    ),
+                },
+                work=Path(work),
+            )
     say(f"run {run.run_id}")
     return trained, run.reference
 

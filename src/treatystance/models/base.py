@@ -47,6 +47,13 @@ class Batch:
         speakers = [speaker(member.government, member.kind) for member in members]
         return cls([member.text for member in members], [member.prev for member in members], speakers)
 
+    def take(self, places: Iterable[int]) -> Batch:
+        """The sentences at these places, in this order."""
+        chosen = list(places)
+        return Batch(
+            [self.texts[i] for i in chosen], [self.previous[i] for i in chosen], [self.governments[i] for i in chosen]
+        )
+
     def __len__(self) -> int:
         return len(self.texts)
 

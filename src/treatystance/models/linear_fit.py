@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,23 @@ from treatystance.models.linear import LinearModel, NgramSettings
 from treatystance.models.ngrams import Tokenizer, anchored, char_ngrams, country_names, word_ngrams
 from treatystance.statement import LabelSet
 
-__all__ = ["Block", "class_matrix", "fit_linear", "fit_pipeline"]
+__all__ = [
+    "Analyzer",
+    "Block",
+    "analyzers",
+    "check_targets",
+    "class_matrix",
+    "fit_linear",
+    "fit_pipeline",
+    "folded",
+    "ngram_settings",
+    "scale_for",
+    "stacked",
+    "tokenized",
+    "unfitted",
+]
+
+Analyzer = Callable[[list[str]], list[str]]
 
 _UNREGULARISED = 10.0  # a column so large that the penalty on its small coefficient is nothing
 
@@ -54,9 +71,14 @@ def _fit_block(tokens: list[list[str]], analyzer: Any, min_df: int, weight: floa
         ) from None
     tfidf = TfidfTransformer(norm=None).fit(found)
     unscaled = Block(counts, tfidf, 1.0).weigh(found, tokens)
-    norms = np.sqrt(np.asarray(unscaled.multiply(unscaled).sum(axis=1)).ravel())
-    scale = weight / float(np.median(norms[norms > 0])) if (norms > 0).any() else weight
+    scale = scale_for(unscaled, weight)
     return Block(counts, tfidf, scale), unscaled * scale
+
+
+def scale_for(unscaled: Any, weight: float) -> float:
+    """What brings the median norm of the rows that are not empty to `weight`."""
+    norms = np.sqrt(np.asarray(unscaled.multiply(unscaled).sum(axis=1)).ravel())
+    return weight / float(np.median(norms[norms > 0])) if (norms > 0).any() else weight
 
 
 def fit_pipeline(
@@ -77,7 +99,22 @@ def fit_pipeline(
     Raises:
         InputError: no n-gram is frequent enough.
     """
-    settings = NgramSettings(
+    settings = ngram_settings(features)
+    tokens = tokenized(batch, settings)
+    families = [
+        _fit_block(tokens, analyzer, features.min_df, weight) for analyzer, weight in analyzers(settings, features)
+    ]
+    matrix = stacked([part for _, part in families], tokens, settings, features, auxiliary)
+    fitted = []
+    for column in range(targets.shape[1]):
+        target = targets[:, column]
+        fitted.append(unfitted(classifier, seed).fit(matrix, target, sample_weight=weights))
+    return settings, [block for block, _ in families], fitted
+
+
+def ngram_settings(features: Features) -> NgramSettings:
+    """How a recipe's features make features of sentences."""
+    return NgramSettings(
         features.word_ngrams[1],
         features.char_ngrams,
         country_names() if features.countries else {},
@@ -85,31 +122,44 @@ def fit_pipeline(
         {name: tuple(words) for name, words in features.classes.items()},
         features.class_distance,
     )
+
+
+def tokenized(batch: Batch, settings: NgramSettings) -> list[list[str]]:
+    """The tokens of each sentence."""
     tokenizer = Tokenizer(settings.countries)
-    tokens = [tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
+    return [tokenizer(t, g) for t, g in zip(batch.texts, batch.governments, strict=True)]
+
+
+def analyzers(settings: NgramSettings, features: Features) -> list[tuple[Analyzer, float]]:
+    """For each family of n-grams what makes them of a sentence's tokens, and the family's weight: words first."""
     anchors = {name: frozenset(words) for name, words in settings.anchors.items()}
-    fitted_blocks = [
-        _fit_block(
-            tokens,
-            lambda words: word_ngrams(words, settings.longest) + anchored(words, anchors),
-            features.min_df,
-            1.0,
-        )
+    families: list[tuple[Analyzer, float]] = [
+        (lambda words: word_ngrams(words, settings.longest) + anchored(words, anchors), 1.0)
     ]
     if chars := settings.chars:
-        analyzer = lambda words: [g for word in dict.fromkeys(words) for g in char_ngrams(word, *chars)]  # noqa: E731
-        fitted_blocks.append(_fit_block(tokens, analyzer, features.min_df, features.char_weight))
-    columns = [part for _, part in fitted_blocks]
+        families.append(
+            (
+                lambda words: [g for word in dict.fromkeys(words) for g in char_ngrams(word, *chars)],
+                features.char_weight,
+            )
+        )
+    return families
+
+
+def stacked(
+    parts: Sequence[Any],
+    tokens: list[list[str]],
+    settings: NgramSettings,
+    features: Features,
+    auxiliary: npt.NDArray[np.bool_] | None = None,
+) -> Any:
+    """The training matrix: the n-gram families' parts, the class features, the intercept of the auxiliary rows."""
+    columns = list(parts)
     if settings.classes:
         columns.append(features.class_weight * class_matrix(tokens, settings))
     if auxiliary is not None and auxiliary.any():
         columns.append(_UNREGULARISED * csr_matrix(auxiliary[:, None], dtype=np.float64))
-    matrix = hstack(columns).tocsr()
-    fitted = []
-    for column in range(targets.shape[1]):
-        target = targets[:, column]
-        fitted.append(_classifier(classifier, seed).fit(matrix, target, sample_weight=weights))
-    return settings, [block for block, _ in fitted_blocks], fitted
+    return hstack(columns).tocsr()
 
 
 def class_matrix(tokens: list[list[str]], settings: NgramSettings) -> Any:
@@ -123,7 +173,8 @@ def class_matrix(tokens: list[list[str]], settings: NgramSettings) -> Any:
     return counts.transform(tokens)
 
 
-def _classifier(settings: Classifier, seed: int) -> Any:
+def unfitted(settings: Classifier, seed: int) -> Any:
+    """The scikit-learn classifier of one label, yet to be fitted."""
     # liblinear runs in one thread without BLAS, so the same rows give the same weights on every machine.
     common = {
         "C": settings.c,
@@ -162,27 +213,39 @@ def fit_linear(
     Raises:
         InputError: no n-gram is frequent enough, or a label has no positive or no negative row.
     """
+    check_targets(targets, labels)
+    settings, blocks, fitted = fit_pipeline(batch, targets, weights, features, classifier, seed, auxiliary)
+    return folded(labels, features, settings, blocks, fitted)
+
+
+def check_targets(targets: npt.NDArray[np.bool_], labels: LabelSet) -> None:
+    """Raise InputError where a label has no positive or no negative row."""
     for name, target in zip(labels.names, targets.T, strict=True):
         if target.all() or not target.any():
             raise InputError(
                 f"label {name!r} is carried by {int(target.sum())} of {len(target)} rows: nothing to learn"
             )
-    settings, blocks, fitted = fit_pipeline(batch, targets, weights, features, classifier, seed, auxiliary)
+
+
+def folded(
+    labels: LabelSet, features: Features, settings: NgramSettings, blocks: Sequence[Block], fitted: Sequence[Any]
+) -> LinearModel:
+    """The model of fitted blocks and classifiers (one per label)."""
     coefficients = np.vstack([one.coef_ for one in fitted])
     bias = np.array([one.intercept_[0] for one in fitted], np.float32)
     grams: list[list[str]] = []
-    folded: list[npt.NDArray[np.float32]] = []
+    tables: list[npt.NDArray[np.float32]] = []
     start = 0
     for block in blocks:
         names = block.counts.get_feature_names_out().tolist()
         # Scale and inverse document frequency fold into the weights: scoring only adds.
         part = coefficients[:, start : start + len(names)] * block.tfidf.idf_ * block.scale
         grams.append(names)
-        folded.append(np.ascontiguousarray(part.T, dtype=np.float32))
+        tables.append(np.ascontiguousarray(part.T, dtype=np.float32))
         start += len(names)
     stop = start + len(class_names(settings.class_order))
     class_weights = np.ascontiguousarray((coefficients[:, start:stop] * features.class_weight).T, dtype=np.float32)
     if len(blocks) == 1:
         grams.append([])
-        folded.append(np.zeros((0, len(labels)), np.float32))
-    return LinearModel(labels, settings, grams[0], folded[0], grams[1], folded[1], bias, class_weights)
+        tables.append(np.zeros((0, len(labels)), np.float32))
+    return LinearModel(labels, settings, grams[0], tables[0], grams[1], tables[1], bias, class_weights)

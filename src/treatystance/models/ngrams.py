@@ -9,10 +9,21 @@ from importlib.resources import files
 
 from treatystance.statement import ANY_GOVERNMENT
 
-__all__ = ["COUNTRY", "REPORT", "SELF", "Tokenizer", "anchored", "char_ngrams", "country_names", "word_ngrams"]
+__all__ = [
+    "COUNTRY",
+    "REPORT",
+    "SELF",
+    "TOKEN",
+    "Tokenizer",
+    "anchored",
+    "char_ngrams",
+    "country_names",
+    "folded",
+    "word_ngrams",
+]
 
 COUNTRY, SELF, REPORT = "xcountry", "xself", "xreport"
-_TOKEN = re.compile(r"\w+(?:'(?!s\b)\w+)?")
+TOKEN = re.compile(r"\w+(?:'(?!s\b)\w+)?")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
 # Names that pycountry lacks: short forms, former names and former states that statements use.
@@ -27,6 +38,11 @@ _FORMER_AND_SHORT = {
     "dahomey": "BEN", "ceylon": "LKA", "rhodesia": "ZWE", "byelorussia": "BLR", "german democratic republic": "DDR",
     "cape verde": "CPV", "east timor": "TLS", "gambia": "GMB", "bahamas": "BHS", "holland": "NLD",
 }  # fmt: skip
+
+
+def folded(text: str) -> str:
+    """Lower case, with one form of apostrophe."""
+    return text.lower().translate(_QUOTES)
 
 
 @cache
@@ -62,7 +78,7 @@ class Tokenizer:
         # By first word, the longest name first.
         self._several: dict[str, list[tuple[list[str], str]]] = {}
         for name, code in sorted(countries.items(), key=lambda item: (-len(item[0]), item[0])):
-            words = _TOKEN.findall(name.translate(_QUOTES))
+            words = TOKEN.findall(folded(name))
             if len(words) == 1:
                 self._single[words[0]] = code
             elif words:
@@ -70,7 +86,7 @@ class Tokenizer:
 
     def __call__(self, text: str, government: str | None = None) -> list[str]:
         """The tokens of a sentence said by `government`."""
-        tokens = _TOKEN.findall(text.lower().translate(_QUOTES))
+        tokens = TOKEN.findall(folded(text))
         # Most sentences hold no name: two set look-ups in C settle that.
         if not self._several.keys().isdisjoint(tokens):
             tokens = self._merged(tokens, government)

@@ -1,0 +1,1 @@
+"""Encoder models of treatystance, as data: folders `minilm` and `minilm-cascade`, loaded by `treatystance` by name."""
