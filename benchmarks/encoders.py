@@ -28,16 +28,16 @@ from safetensors.torch import load_file
 from treatystance.calibration import best_f1_threshold
 from treatystance.config import EncoderConfig, EncoderPart, LinearConfig, load_config
 from treatystance.config.encoders import Export
-from treatystance.corpus.pool import pool_sentences
 from treatystance.crossval import fit_model, outer_folds
 from treatystance.models.base import Batch, Floats
 from treatystance.models.cascade import CascadeModel
-from treatystance.models.cascade_fit import fit_cascade
+from treatystance.stacking import fit_cascade
 from treatystance.models.checkpoint import load_backbone
 from treatystance.models.encoder import batches
 from treatystance.models.encoder_fit import fit_encoder
 from treatystance.models.encoder_input import InputEncoder
 from treatystance.models.encoder_network import Network
+from treatystance.pool import pool_sentences
 from treatystance.split import near_duplicates
 from treatystance.train import load_data
 

@@ -1,7 +1,10 @@
 import csv
 import json
 import math
+import os
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from conftest import write
+from test_encoder import model_of
 from treatystance import Predictor, Statement
-from treatystance.batch import Scored, Unit, score_files, score_schema, score_statements
+from treatystance.artifact import Artifact, load_artifact, save_artifact
+from treatystance.batch import Scored, Unit, _start_worker, _worker, score_files, score_schema, score_statements
 from treatystance.errors import InputError, ModelReferenceError, TreatystanceError
-from treatystance.statement import DEFAULT_LABELS
+from treatystance.models.base import Model
+from treatystance.models.cascade import CascadeModel, CascadeSettings
+from treatystance.models.encoder import EncoderModel
+from treatystance.models.linear import LinearModel
+from treatystance.statement import DEFAULT_LABELS, LabelSet
 from treatystance.tables import Columns
 
 ENDINGS = (".jsonl", ".csv", ".parquet")
@@ -29,20 +39,6 @@ TEXTS = [
     "Le traité demeure. Zürich – Łódź 平和 🕊. We help the victims.",
     "...",
 ]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -278,6 +274,47 @@ def test_one_and_two_processes_write_the_same_bytes(tmp_path: Path, model_folder
     assert rejects[0] == rejects[1]
     ids = list(dict.fromkeys(row["id"] for row in read(outputs[0])))
     assert ids == [str(i + 1) for i in range(1100) if i % 7]
+
+
+@pytest.fixture(scope="module", params=["encoder", "cascade"])
+def encoder_folder(
+    request: pytest.FixtureRequest, tiny_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An encoder, or a cascade with it, on disk."""
+    kind: str = request.param
+    encoder = model_of()
+    linear = tiny_artifact.model
+    assert isinstance(linear, LinearModel)
+    one, zero = (1.0,) * 3, (0.0,) * 3
+    cascade = CascadeModel(LabelSet(), linear, encoder, CascadeSettings(0.5, one, zero, one, one, zero))
+    models: dict[str, Model] = {"encoder": encoder, "cascade": cascade}
+    folder = tmp_path_factory.mktemp("model") / kind
+    save_artifact(Artifact("tiny", "1", models[kind], tiny_artifact.decision), folder)
+    return folder
+
+
+def test_an_encoder_scores_alike_in_one_and_two_processes(tmp_path: Path, encoder_folder: Path) -> None:
+    statements = [Statement(f"{i}. {TEXTS[i % 4]}", id=str(i)) for i in range(600)]
+    source = write(tmp_path / "in.jsonl", [{"id": s.id, "text": s.text} for s in statements])
+    outputs = [tmp_path / f"out{n}.jsonl" for n in (1, 2)]
+    done = [score(source, out, encoder_folder, "sentence", processes=n) for n, out in enumerate(outputs, 1)]
+    assert done[0] == done[1]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    found = read(outputs[0])
+    assert len({row[SCORES[0]] for row in found}) >= 4
+    assert_same(found, expected(Predictor.load(str(encoder_folder)), statements, "sentence"))
+
+
+def worker_settings() -> tuple[int | None, str | None]:
+    return _worker["predictor"].artifact.model.threads, os.environ.get("TOKENIZERS_PARALLELISM")
+
+
+def test_a_worker_process_takes_one_core(encoder_folder: Path) -> None:
+    model = load_artifact(encoder_folder).model
+    assert isinstance(model, EncoderModel | CascadeModel)
+    assert model.threads is None, "a process of its own takes all"
+    with ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (encoder_folder, "statement")) as pool:
+        assert pool.submit(worker_settings).result(timeout=60) == (1, "false")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,9 @@ ROOT = Path(__file__).parents[1]
 def recipe() -> LinearConfig:
     if not (locate("ungdc") and locate("whitehouse")):
         pytest.skip(f"{CORPORA_VARIABLE} IS NOT SET: THE BUNDLED MODEL WAS NOT REBUILT")
-    return load_config(ROOT / "configs" / "linear.yaml")
+    config = load_config(ROOT / "configs" / "linear.yaml")
+    assert isinstance(config, LinearConfig)
+    return config
 
 
 @pytest.mark.corpora
@@ -82,4 +85,7 @@ def test_the_demo_runs_without_the_corpora(tmp_path: Path, monkeypatch: pytest.M
     assert done.returncode == 0, done.stderr
     assert "models:/treatystance/1" in done.stdout
     assert "intent_to_withdraw" in done.stdout
+    shown = {"minilm", "minilm-cascade"} & set(re.findall(r"--model (\S+)$", done.stdout, re.MULTILINE))
+    asked = "pip install ./models/treatystance-minilm '.[encoder]'" in done.stdout
+    assert asked if not shown else len(shown) == 2, "the encoders are shown, or it is said how to get them"
     assert "mlflow ui" in done.stdout

@@ -10,6 +10,7 @@ from scipy.special import expit, softmax
 
 from treatystance.calibration import DecisionRule, _quantile, best_f1_threshold, fit_decision_rule
 from treatystance.errors import ArtifactError
+from treatystance.models.base import sigmoid
 
 SLOPE, OFFSET = (0.5, 2.0), (1.0, -1.5)
 
@@ -19,6 +20,12 @@ def simulated(rows: int, seed: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=2, size=(rows, 2))
     return logits, rng.random((rows, 2)) < expit(logits * SLOPE + OFFSET)
+
+
+def test_sigmoid_is_scipy_s_expit() -> None:
+    x = np.concatenate([np.linspace(-800, 800, 4001), [-np.inf, np.inf, 0.0]])
+    np.testing.assert_allclose(sigmoid(x), expit(x), rtol=1e-14, atol=0)
+    assert sigmoid(np.zeros((0, 3))).shape == (0, 3)
 
 
 def test_platt_recovers_slope_and_offset() -> None:

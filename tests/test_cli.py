@@ -682,6 +682,29 @@ def test_train_prints_the_reference_alone_on_its_last_line(
     assert pure(predicted.out)[0]["model"].startswith("small/5.")
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+def test_train_keeps_fitted_encoders_where_it_is_told(
+    run: Any, tmp_path: Path, tiny_corpus: Corpus, tiny_encoder: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store.db")
+    rows = [
+        {"text": row.text, "labels": list(row.labels), "doc_id": row.doc_id, "government": row.government}
+        for row in tiny_corpus.rows[:300]
+    ]
+    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    recipe = {"kind": "encoder", "name": "small", "data": [{"path": "data.jsonl"}], **tiny_encoder}
+    recipe |= {"split": {"kind": "grouped", "folds": 2}, "evaluation": {"resamples": 100}}
+    Path("r.yaml").write_text(json.dumps(recipe), "utf-8")
+    for version, done in ((1, "epoch 1 of 1"), (2, "taken from kept")):
+        result = run("train", "r.yaml", "--keep", "kept")
+        assert result.code == 0, result.err
+        assert result.out.endswith(f"\nmodels:/small/{version}\n")
+        assert result.out.startswith("cross-validated: 300 sentences of ")
+        for name in ("fold_0", "fold_1", "model"):
+            assert f"\n{name}: {done}" in result.err
+    assert len(list(Path("kept").glob("*/float32-whole/manifest.json"))) == 3
+
+
 def command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "treatystance.cli", *map(str, arguments)],

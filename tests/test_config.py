@@ -33,6 +33,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return values
 
 
+def linear(values: dict[str, Any]) -> LinearConfig:
+    config = parse_config(values)
+    assert isinstance(config, LinearConfig)
+    return config
+
+
 def test_recipes_are_shipped() -> None:
     assert "linear.yaml" in {path.name for path in RECIPES}
 
@@ -134,20 +140,20 @@ def test_the_largest_seed() -> None:
 
 
 def test_anchors_are_classes_of_words_and_by_default_none() -> None:
-    assert parse_config(BASE).features.anchors == {}
+    assert linear(BASE).features.anchors == {}
     given = {"treaty": ["treaty", "o'clock", "1949"], "none": []}
-    assert parse_config(changed("features.anchors", given)).features.anchors == {
+    assert linear(changed("features.anchors", given)).features.anchors == {
         "treaty": ("treaty", "o'clock", "1949"),
         "none": (),
     }
 
 
 def test_classes_of_words_are_by_default_none() -> None:
-    assert parse_config(BASE).features.classes == {}
+    assert linear(BASE).features.classes == {}
     given = {"treaty": ["treaty", "o'clock"], "none": [], "exit": ["leave", "xself"]}
     # An anchor may name the word of a class.
     recipe = changed("features.classes", given) | {"features": {"classes": given, "anchors": {"treaty": ["treaty"]}}}
-    assert parse_config(recipe).features.classes == {
+    assert linear(recipe).features.classes == {
         "treaty": ("treaty", "o'clock"),
         "none": (),
         "exit": ("leave", "xself"),
@@ -223,7 +229,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_label_set_of_an_exclusive_recipe() -> None:
-    config: LinearConfig = parse_config({**BASE, "labels": ["a", "b"], "exclusive": True})
+    config = parse_config({**BASE, "labels": ["a", "b"], "exclusive": True})
     assert config.label_set == LabelSet(("a", "b"), exclusive=True)
     assert parse_config(BASE).label_set is None
 

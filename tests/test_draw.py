@@ -1,15 +1,13 @@
 """`treatystance.corpus.draw`: what is drawn for annotation and with which probability, worked out by hand."""
 
-import csv
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from conftest import write
 from treatystance import cli
 from treatystance.artifact import load_artifact
 from treatystance.corpus.draw import draw
@@ -40,19 +38,6 @@ ROWS = [
     scored("B 2", "We may not go.", 0.5625, 0.25),
     scored("B 3", "Nobody came.", 0.0625, 0.03125),
 ]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    return path
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -57,7 +57,9 @@ def network_of(labels: int = 3, dropout: float = 0.1) -> Network:
         attention_probs_dropout_prob=dropout,
         attn_implementation="eager",
     )
-    return Network(transformers.BertModel(config, add_pooling_layer=False), labels).eval()
+    network = Network(transformers.BertModel(config, add_pooling_layer=False), labels)
+    network.eval()
+    return network
 
 
 def logits_of(network: Network, reader: InputEncoder, batch: Batch) -> Any:

@@ -79,9 +79,10 @@ def test_the_card_names_only_what_is_there(folder: Path) -> None:
 
 
 def test_without_real_leaves_the_rest() -> None:
-    card = "configs:\n- config_name: a\n  x: 1\n- config_name: real\n  data_files:\n  - split: b\n---\n# Card\n"
-    assert _without_real(card) == "configs:\n- config_name: a\n  x: 1\n---\n# Card\n"
-    assert _without_real("# Card\n") == "# Card\n"
+    start = "---\nname: é\nconfigs:\n- config_name: a\n  x: 1\n"
+    end = "---\n# Card\n---\n- config_name: real\n"
+    assert _without_real(f"{start}- config_name: real\n  data_files:\n  - split: b\n{end}") == start + end
+    assert _without_real(start + end) == start + end
 
 
 @pytest.mark.corpora

@@ -23,6 +23,7 @@ HEAVY = ("sklearn", "mlflow", "datasets", "torch", "pandas", "pyarrow", "scipy",
 ORDER = (
     *(
         "errors",
+        "cores",
         "statement",
         "config",
         "segment",
@@ -30,7 +31,9 @@ ORDER = (
         "split",
         "quality",
         "models",
+        "pool",
         "calibration",
+        "stacking",
         "evaluation",
         "figures",
     ),
@@ -47,6 +50,8 @@ ORDER = (
         "tables",
         "batch",
         "pyfunc",
+        "console",
+        "corpus_cli",
         "cli",
     ),
     *("bundle", "demo"),  # tools for the maintainers
@@ -82,6 +87,7 @@ def test_predicting_loads_no_training_library() -> None:
     found = loaded(code)
     assert {"numpy", "safetensors"} <= found
     assert found.isdisjoint(["sklearn", "mlflow", "datasets", "pandas", "torch", "matplotlib", "pyarrow"])
+    assert found.isdisjoint(["scipy", "joblib", "pydantic"]), "they take longer to load than a statement to score"
 
 
 def test_importing_writes_nothing(tmp_path: Path) -> None:

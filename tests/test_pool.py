@@ -1,4 +1,4 @@
-"""`treatystance.corpus.pool`: which sentences are drawn, and which never are."""
+"""`treatystance.pool`: which sentences are drawn, and which never are."""
 
 import json
 import os
@@ -12,9 +12,9 @@ import pytest
 
 from treatystance import Predictor, Statement
 from treatystance.corpus import data_path
-from treatystance.corpus.pool import pool_sentences
 from treatystance.corpus.public import CORPORA_VARIABLE, read_documents
 from treatystance.errors import InputError
+from treatystance.pool import pool_sentences
 from treatystance.segment import segment
 
 RESERVED = json.loads(data_path("package:annotations/reserved.json").read_text("utf-8"))
@@ -61,7 +61,7 @@ def test_kept_aside_documents_and_governments_are_never_read(
         read.update(wanted)
         return read_documents(path, wanted)
 
-    monkeypatch.setattr("treatystance.corpus.pool.read_documents", watched)
+    monkeypatch.setattr("treatystance.pool.read_documents", watched)
     drawn = pool_sentences(["ungdc", "whitehouse"], 10_000, 1, {"AFG", "USA"}, paths)
     assert set(drawn.governments) == set(OPEN[1:])
     assert len(read) == 30
@@ -76,7 +76,7 @@ def test_few_sentences_need_few_documents(paths: dict[str, Path], monkeypatch: p
         split.append(text)
         return segment(text)
 
-    monkeypatch.setattr("treatystance.corpus.pool.segment", watched)
+    monkeypatch.setattr("treatystance.pool.segment", watched)
     drawn = pool_sentences(["ungdc"], 20, 1, [], paths)
     assert len(drawn) == 20
     assert 60 / 8 <= len(split) < 20

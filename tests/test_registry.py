@@ -1,19 +1,22 @@
 import json
+import shutil
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
 from treatystance import Predictor, __version__, registry
-from treatystance.artifact import load_artifact
+from treatystance.artifact import Artifact, load_artifact
 from treatystance.config import LinearConfig, parse_config
 from treatystance.corpus import Corpus
 from treatystance.errors import ArtifactError, GateError, MissingExtraError, ModelReferenceError, TreatystanceError
-from treatystance.registry import aliased_version, load_reference, model_version, resolve, set_alias
+from treatystance.registry import aliased_version, load_reference, log_run, model_version, open_run, resolve, set_alias
 from treatystance.statement import DEFAULT_LABELS
 from treatystance.train import Trained, train
 
@@ -61,6 +64,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus) -> Iter
                 "evaluation": {"resamples": 100},
             }
         )
+        assert isinstance(config, LinearConfig)
         trained, reference = train(config)
         client: Any = mlflow.MlflowClient()
         run = client.get_run(client.get_model_version("small", "1").run_id)
@@ -82,7 +86,7 @@ def test_parameters(store: Store) -> None:
         "split.folds": "3",
         "data.0.path": "data.jsonl",
         "features.char_ngrams": "[3, 4]",
-        **{key: str(value) for key, value in store.trained.artifact.model.describe().items()},
+        **{f"model.{key}": str(value) for key, value in store.trained.artifact.model.describe().items()},
     }
     assert {key: parameters.get(key) for key in expected} == expected
 
@@ -334,6 +338,184 @@ def test_a_packaged_model_without_its_package_names_the_command(
     monkeypatch.setattr("treatystance.registry.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'treatystance\[encoder\]'"):
         resolve(reference)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of models that must not be imported."""
+    folder = tmp_path / "site" / "treatystance_minilm"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')\n", "utf-8")
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.delitem(sys.modules, "treatystance_minilm", raising=False)
+    return folder
+
+
+@pytest.mark.parametrize("reference", ["minilm", "minilm-cascade"])
+def test_a_packaged_model_is_found_without_importing_its_package(
+    package: Path, reference: str, model_folder: Path, tiny_artifact: Artifact
+) -> None:
+    shutil.copytree(model_folder, package / reference)
+    assert resolve(reference) == package / reference
+    assert load_reference(reference).full_name == tiny_artifact.full_name
+    assert "treatystance_minilm" not in sys.modules
+
+
+@pytest.mark.parametrize("reference", ["minilm", "minilm-cascade"])
+def test_a_package_that_lacks_the_model_is_told(package: Path, reference: str) -> None:
+    with pytest.raises(ModelReferenceError) as caught:
+        resolve(reference)
+    assert str(caught.value) == f"the installed treatystance_minilm has no model '{reference}': upgrade it"
+    assert not isinstance(caught.value, MissingExtraError)
+
+
+COMPARISONS = ["nli", "nli:some/checkpoint", "chat:some-model"]
+
+
+@pytest.mark.parametrize("reference", COMPARISONS)
+def test_a_comparison_model_is_loaded_but_has_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, tiny_artifact: Artifact
+) -> None:
+    asked: list[str] = []
+
+    def load_comparison(reference: str) -> Artifact:
+        asked.append(reference)
+        return tiny_artifact
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "load_comparison", load_comparison)
+    assert load_reference(reference) is tiny_artifact
+    assert asked == [reference]
+    (tmp_path / "nli").mkdir()
+    with pytest.raises(ModelReferenceError) as caught:
+        resolve(reference)
+    assert str(caught.value) == f"'{reference}' is a comparison model, for evaluate and predict; give a model folder"
+
+
+def test_a_chat_model_behind_its_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert load_reference("chat:some-model").full_name == "chat/some-model"
+    with pytest.raises(ModelReferenceError, match="names no chat model"):
+        load_reference("chat:")
+
+
+def run_of(store: Store, run_id: str) -> Any:
+    return store.client.get_run(run_id)
+
+
+def test_metrics_arrive_while_a_run_is_under_way(store: Store, tmp_path: Path) -> None:
+    with open_run("under_way") as opened:
+        # Nothing is active in this process, for a library to log into.
+        assert mlflow.active_run() is None
+        for step in (4, 8):
+            opened.log({"fold_0.loss": 1 / step, "fold_0.seconds": 2.0}, step)
+            run = run_of(store, opened.run_id)
+            assert run.info.status == "RUNNING"
+            assert run.data.metrics == {"fold_0.loss": 1 / step, "fold_0.seconds": 2.0}
+        done = log_run(
+            replace(store.trained.artifact, name="under_way"),
+            run_id=opened.run_id,
+            parameters={"seed": 3},
+            metrics={"macro_f1": 0.5},
+            fold_metrics=[],
+            tags={"kind": "test"},
+            dataset_sha256="0" * 64,
+            dataset_source="nowhere",
+            texts={},
+            figures={},
+            work=tmp_path,
+        )
+    assert (done.run_id, done.reference) == (opened.run_id, "models:/under_way/1")
+    run = run_of(store, opened.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"fold_0.loss": 1 / 8, "fold_0.seconds": 2.0, "macro_f1": 0.5}
+    history = store.client.get_metric_history(opened.run_id, "fold_0.loss")
+    assert [(metric.step, metric.value) for metric in history] == [(4, 1 / 4), (8, 1 / 8)]
+    assert store.client.get_model_version("under_way", "1").run_id == opened.run_id
+    assert len(store.client.search_runs([run.info.experiment_id])) == 1
+
+
+@pytest.mark.parametrize("error", [ArtifactError("no"), ValueError("no"), KeyboardInterrupt()])
+def test_a_run_that_breaks_off_is_marked_as_failed(store: Store, error: BaseException) -> None:
+    ids: list[str] = []
+
+    def broken() -> None:
+        with open_run("broken") as opened:
+            ids.append(opened.run_id)
+            opened.log({"fold_0.loss": 0.25}, 1)
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        broken()
+    assert caught.value is error
+    run = run_of(store, ids[0])
+    assert run.info.status == "FAILED"
+    assert run.data.metrics == {"fold_0.loss": 0.25}
+    assert mlflow.active_run() is None
+
+
+def test_a_metric_that_mlflow_refuses_is_told(store: Store) -> None:
+    refused = pytest.raises(TreatystanceError, match="the run cannot be tracked: MLflow at ")
+    with refused as caught, open_run("broken") as opened:
+        opened.log({"a,b": 1.0}, 1)
+    assert "\n" not in str(caught.value)
+    assert run_of(store, opened.run_id).info.status == "FAILED"
+
+
+@pytest.fixture(scope="module")
+def encoder_run(
+    store: Store, tiny_encoder: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Trained, str, dict[str, dict[str, Any]]]:
+    """A trained encoder, its reference, and the run's state at each thing that training said."""
+    common = {"kind": "encoder", "name": "small-encoder", "seed": 3, "data": [{"path": "data.jsonl"}]}
+    few = {"split": {"kind": "grouped", "folds": 2}, "evaluation": {"resamples": 100}}
+    states: dict[str, dict[str, Any]] = {}
+
+    def say(message: str) -> None:
+        experiment = store.client.get_experiment_by_name("small-encoder")
+        runs = store.client.search_runs([experiment.experiment_id]) if experiment else []
+        states[message.partition(":")[0]] = {run.info.status: run.data.metrics for run in runs}
+
+    trained, reference = train(parse_config(common | few | tiny_encoder), say, tmp_path_factory.mktemp("kept"))
+    return trained, reference, states
+
+
+EPOCH = ("learning_rate", "loss", "seconds")
+
+
+def test_training_an_encoder_tracks_each_epoch_while_it_goes_on(
+    store: Store, encoder_run: tuple[Trained, str, dict[str, dict[str, Any]]]
+) -> None:
+    trained, _, states = encoder_run
+    folds = {f"fold_{i}.{figure}" for i in range(2) for figure in EPOCH}
+    assert set(states["fitting on all rows"]["RUNNING"]) == folds
+    everything = folds | {f"model.{figure}" for figure in EPOCH}
+    assert set(states["tracking and registering"]["RUNNING"]) == everything
+    run = run_of(store, store.client.get_model_version("small-encoder", "1").run_id)
+    assert run.info.status == "FINISHED"
+    assert set(run.data.metrics) > everything
+    assert run.data.metrics["macro_f1"] == trained.validation.report.macro_f1
+    (metric,) = store.client.get_metric_history(run.info.run_id, "model.loss")
+    assert metric.step == -(-len(trained.corpus) // 32)
+    assert metric.value > 0
+    assert run.data.params["fitting.epochs"] == "1"
+    assert run.data.params["model.precision"] == "float32"
+
+
+def test_a_registered_encoder_serves_the_same_scores(
+    encoder_run: tuple[Trained, str, dict[str, dict[str, Any]]],
+) -> None:
+    trained, reference, _ = encoder_run
+    assert reference == "models:/small-encoder/1"
+    assert model_version("models:/small-encoder@latest_trained") == ("small-encoder", "1")
+    wanted = Predictor(trained.artifact).predict(TEXTS)
+    assert Predictor.load(reference).predict(TEXTS) == wanted
+    served = mlflow.pyfunc.load_model(reference).predict(pd.DataFrame({"text": TEXTS}))
+    for name in DEFAULT_LABELS:
+        assert served[f"score_{name}"].tolist() == [prediction.scores[name] for prediction in wanted]
+        assert served[f"tag_{name}"].tolist() == [name in prediction.tags for prediction in wanted]
+    assert set(served["model"]) == {trained.artifact.full_name}
 
 
 def test_bundled_and_folders_need_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> None:

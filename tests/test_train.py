@@ -23,7 +23,7 @@ GROUPED = {"kind": "grouped", "folds": 3, "inner_folds": 2}
 
 
 def recipe(*paths: Path | str, **changes: Any) -> LinearConfig:
-    return parse_config(
+    config = parse_config(
         {
             "kind": "linear",
             "seed": 5,
@@ -34,6 +34,8 @@ def recipe(*paths: Path | str, **changes: Any) -> LinearConfig:
         }
         | changes
     )
+    assert isinstance(config, LinearConfig)
+    return config
 
 
 def write(path: Path, *values: dict[str, Any]) -> Path:

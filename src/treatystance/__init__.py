@@ -2,13 +2,16 @@
 
 The path of a statement through the modules:
 
-    errors, statement     what goes wrong; Statement in, Prediction out
+    errors, cores         what goes wrong; how many processor cores there are
+    statement             Statement in, Prediction out
     config                YAML recipe → strict configuration
     segment               text → sentences with offsets
     corpus/               labelled files → validated corpus, stand-off annotations, datasets
     split, quality        corpus → folds that cannot leak; how varied it is, and how like real text
     models/               sentences → raw scores, a file per family
+    pool                  public corpora → unlabelled sentences
     calibration           raw scores → probabilities, tags, abstentions
+    stacking              scores of two models → the numbers of a cascade
     evaluation, figures   labels and scores → report and pictures
     artifact              model ↔ verified folder
     comparison            models to compare with: zero-shot inference, a chat model
@@ -17,7 +20,8 @@ The path of a statement through the modules:
     train, gate           recipe → tracked, registered, promoted model
     predictor             Predictor.load(reference).predict(texts)
     tables, batch, pyfunc files and MLflow's interface through the same Predictor
-    cli                   the command `treatystance`
+    console               how commands are declared, and how they speak
+    corpus_cli, cli       the command `treatystance`
     bundle, demo          how the bundled model is made; what `make demo` shows
 
 Importing the package loads none of the libraries behind it.

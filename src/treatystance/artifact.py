@@ -1,7 +1,7 @@
 """The model on disk: a folder of data files and a manifest with their hashes. Nothing in it is ever executed.
 
 Format version 3 (1 had no classes of words; 2 no files shared with a model in the folder beside).
-To change the format: raise FORMAT_VERSION, teach `_FAMILIES` and `load_artifact` the new form,
+To change the format: raise FORMAT_VERSION, teach `_model` and `load_artifact` the new form,
 keep reading every older version listed in READABLE or drop it there with a message that says how to retrain,
 and add a folder of the old form to the tests.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,6 @@ from typing import Any
 from treatystance.calibration import DecisionRule, Decisions
 from treatystance.errors import ArtifactError, InputError
 from treatystance.models.base import Batch, Model
-from treatystance.models.cascade import CascadeModel
-from treatystance.models.encoder import EncoderModel
-from treatystance.models.linear import LinearModel
 from treatystance.statement import LabelSet
 
 __all__ = ["FORMAT_VERSION", "Artifact", "load_artifact", "save_artifact"]
@@ -42,11 +39,22 @@ _CASCADE = frozenset(
     {"cascade.json", *(f"linear.{name}" for name in _LINEAR), *(f"encoder.{name}" for name in _ENCODER)}
 )
 # The families that we build, and the files of each: the list is ours, never the folder's own.
-_FAMILIES: dict[str, tuple[frozenset[str], Callable[[LabelSet, Mapping[str, bytes]], Model]]] = {
-    "linear": (_LINEAR, LinearModel.from_files),
-    "encoder": (_ENCODER, EncoderModel.from_files),
-    "cascade": (_CASCADE, CascadeModel.from_files),
-}
+_FAMILIES = {"linear": _LINEAR, "encoder": _ENCODER, "cascade": _CASCADE}
+
+
+def _model(kind: str, labels: LabelSet, content: Mapping[str, bytes]) -> Model:
+    """The model of a family's files; libraries of other families are not loaded."""
+    if kind == "linear":
+        from treatystance.models.linear import LinearModel
+
+        return LinearModel.from_files(labels, content)
+    if kind == "encoder":
+        from treatystance.models.encoder import EncoderModel
+
+        return EncoderModel.from_files(labels, content)
+    from treatystance.models.cascade import CascadeModel
+
+    return CascadeModel.from_files(labels, content)
 
 
 @dataclass(frozen=True)
@@ -198,13 +206,12 @@ def _built(folder: Path, manifest: Mapping[str, Any]) -> Artifact:
     kind = manifest["kind"]
     if kind not in _FAMILIES:
         raise ArtifactError(f"{folder}: model family {kind!r} is not known to this version; upgrade treatystance")
-    names, build = _FAMILIES[kind]
-    content = _verified(folder, manifest["files"], names)
+    content = _verified(folder, manifest["files"], _FAMILIES[kind])
     if not all(isinstance(name, str) for name in manifest["labels"]):
         raise ArtifactError(f"{folder}: the labels are not strings")
     try:
         labels = LabelSet(tuple(manifest["labels"]), bool(manifest["exclusive"]))
-        model = build(labels, content)
+        model = _model(kind, labels, content)
         decision = DecisionRule.from_dict(manifest["decision"], len(labels))
     except InputError as error:
         raise ArtifactError(f"{folder}: {error}") from None

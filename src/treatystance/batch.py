@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from treatystance.artifact import load_artifact
+from treatystance.cores import cores
 from treatystance.errors import InputError, TreatystanceError
+from treatystance.models.cascade import CascadeModel
+from treatystance.models.encoder import EncoderModel
 from treatystance.predictor import Predictor
 from treatystance.registry import resolve
 from treatystance.statement import LabelSet, Statement
@@ -149,7 +152,7 @@ class _Job:
     def _scored(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, pa.RecordBatch]]:
         """Chunks with their scores, in order; a bounded number are under way at once."""
         first = list(islice(chunks, 2))
-        workers = self.processes or len(os.sched_getaffinity(0))
+        workers = self.processes or cores()
         if len(first) < 2 or workers == 1:
             for chunk in chain(first, chunks):
                 yield chunk, score_statements(self.predictor, self.unit, chunk.ids, chunk.statements)
@@ -186,7 +189,12 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(folder: Path, unit: Unit) -> None:
-    _worker.update(predictor=Predictor(load_artifact(folder)), unit=unit)
+    artifact = load_artifact(folder)
+    # There is a worker per core: one that used all cores would get in the way of the others.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if isinstance(artifact.model, EncoderModel | CascadeModel):
+        artifact.model.threads = 1
+    _worker.update(predictor=Predictor(artifact), unit=unit)
 
 
 def _work(ids: list[str], statements: list[Statement]) -> pa.RecordBatch:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.errors import ArtifactError
-from treatystance.models.base import Floats
+from treatystance.models.base import Floats, sigmoid
 
 __all__ = ["DecisionRule", "Decisions", "best_f1_threshold", "fit_decision_rule"]
 
@@ -53,7 +53,7 @@ class DecisionRule:
         if self.exclusive:
             shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
             return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float64)
-        return _sigmoid(scaled)
+        return sigmoid(scaled)
 
     def decide(self, logits: Floats) -> Decisions:
         """Probabilities, tags and abstentions of logits of shape (sentences, labels)."""
@@ -92,12 +92,6 @@ class DecisionRule:
                 f"the model's decision rule does not hold one finite number for each of {labels} labels"
             )
         return cls(exclusive=exclusive, **parts)
-
-
-def _sigmoid(x: Floats) -> Floats:
-    from scipy.special import expit
-
-    return np.asarray(expit(x), dtype=np.float64)
 
 
 def fit_decision_rule(
@@ -153,7 +147,7 @@ def _platt(logit: Floats, target: Bools, weight: Floats) -> tuple[float, float]:
     def loss(theta: Floats) -> tuple[float, Floats]:
         z = theta[0] * logit + theta[1]
         value = float(np.sum(weight * (np.logaddexp(0, z) - goal * z)))
-        residual = weight * (_sigmoid(z) - goal)
+        residual = weight * (sigmoid(z) - goal)
         return value, np.array([residual @ logit, residual.sum()])
 
     start = np.array([1.0, np.log((positives + 1) / (negatives + 1))])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.calibration import DecisionRule, Decisions, fit_decision_rule
-from treatystance.config import CascadeConfig, DistilledConfig, GroupedSplit, LinearConfig, Recipe, TemporalSplit
+from treatystance.config import (
+    CascadeConfig,
+    DistilledConfig,
+    EncoderConfig,
+    GroupedSplit,
+    LinearConfig,
+    Recipe,
+    TemporalSplit,
+)
 from treatystance.corpus.rows import Corpus
 from treatystance.corpus.standoff import sentence_sha256
 from treatystance.errors import InputError
@@ -74,6 +83,10 @@ def finish(config: Recipe, corpus: Corpus, validation: CrossValidation, fitter: 
     """The recipe's model fitted on every row, and its decision rule from the out-of-fold scores."""
     everything = np.arange(len(corpus))
     rows, parts = validation.tested, validation.parts
+    if isinstance(config, DistilledConfig):
+        teacher = _decision_rule(config, corpus, rows, parts["teacher"])
+        model = fitter.distilled(config, everything, teacher)
+        return model, _decision_rule(config, corpus, rows, parts["model"])
     if not isinstance(config, CascadeConfig):
         return fitter.model(config, everything), _decision_rule(config, corpus, rows, parts["model"])
     from treatystance.models.cascade import CascadeModel
@@ -101,20 +114,28 @@ def _nested(
     return logits, rule.decide(logits)
 
 
-def _scores(config: Recipe, corpus: Corpus, fold: Fold, fitter: Fitter) -> Parts:
-    """Logits on a fold's test rows of every model of the recipe, fitted on its training rows."""
+def _metric_name(fold: Fold) -> str:
+    """The fold's name where metrics begin with it: MLflow takes no brackets or commas, which treaties' names have."""
+    return re.sub(r"\W+", "_", fold.name)
+
+
+def _scores(
+    config: EncoderConfig | CascadeConfig | DistilledConfig, corpus: Corpus, fold: Fold, fitter: Fitter
+) -> Parts:
+    """Logits on a fold's test rows of the models fitted on its training rows; of a distilled one, of its teacher."""
     batch = Batch.of(corpus.take(fold.test))
-    name = fold.name.replace(" ", "_")
+    name = _metric_name(fold)
     if isinstance(config, CascadeConfig):
         linear, encoder = fitter.linear(config.linear, fold.train), fitter.encoder(config.encoder, fold.train, name)
         return {"linear": linear.logits(batch), "encoder": encoder.logits(batch)}
     if isinstance(config, DistilledConfig):
-        governments = {code for i in fold.test for code in corpus.rows[i].governments}
-        return {"model": fitter.distilled(config, fold.train, name, governments).logits(batch)}
+        return {"teacher": fitter.encoder(config.teacher, fold.train, f"{name}.teacher").logits(batch)}
     return {"model": fitter.model(config, fold.train, name).logits(batch)}
 
 
-def _cross_fitted(config: Recipe, corpus: Corpus, folds: Sequence[Fold], fitter: Fitter) -> tuple[Parts, Decisions]:
+def _cross_fitted(
+    config: EncoderConfig | CascadeConfig | DistilledConfig, corpus: Corpus, folds: Sequence[Fold], fitter: Fitter
+) -> tuple[Parts, Decisions]:
     """Out-of-fold scores, and decisions on each fold by what the scores of the other folds say."""
     if len(folds) < 2:
         raise InputError(f"a {config.kind} recipe needs two folds at least: choose split.kind grouped")
@@ -122,6 +143,15 @@ def _cross_fitted(config: Recipe, corpus: Corpus, folds: Sequence[Fold], fitter:
     parts = {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
     tested = np.concatenate([fold.test for fold in folds])
     place = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
+    if isinstance(config, DistilledConfig):
+        students = []
+        for number, fold in enumerate(folds):
+            there = place != number
+            rule = _decision_rule(config, corpus, tested[there], parts["teacher"][there])
+            skip = {code for i in fold.test for code in corpus.rows[i].governments}
+            student = fitter.distilled(config, fold.train, rule, _metric_name(fold), skip)
+            students.append(student.logits(Batch.of(corpus.take(fold.test))))
+        parts["model"] = np.concatenate(students)
     decided = []
     for number in range(len(folds)):
         here = place == number
@@ -141,7 +171,7 @@ def _combination(config: Recipe, corpus: Corpus, rows: Indices, parts: Parts) ->
 
 
 def _fit_cascade(config: CascadeConfig, corpus: Corpus, rows: Indices, parts: Parts) -> CascadeSettings:
-    from treatystance.models.cascade_fit import fit_cascade
+    from treatystance.stacking import fit_cascade
 
     part = corpus.take(rows)
     return fit_cascade(

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 from treatystance.cli import main as command
@@ -13,6 +14,9 @@ from treatystance.cli import main as command
 __all__ = ["main"]
 
 FOLDER = Path("demo-output")
+# What `pip install ./models/treatystance-minilm '.[encoder]'` brings, in the order in which its models are shown.
+_ENCODERS = ("minilm", "minilm-cascade")
+_ENCODER_PACKAGES = ("treatystance_minilm", "onnxruntime", "tokenizers")
 
 
 def _step(title: str, *arguments: str) -> None:
@@ -23,7 +27,10 @@ def _step(title: str, *arguments: str) -> None:
 
 
 def main() -> None:
-    """Train the default recipe, track and register it, promote it, score a file, print tags with their sentences."""
+    """Train the default recipe, track and register it, promote it, score a file; print tags with their sentences.
+
+    The tags are those of the promoted model, of the bundled one and, where they are installed, of the encoders.
+    """
     FOLDER.mkdir(exist_ok=True)
     tracking = os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{FOLDER}/mlflow.db")
     recipe = next((p for p in (Path("configs/linear.yaml"),) if p.exists()), None)
@@ -34,7 +41,8 @@ def main() -> None:
     with as_file(files("treatystance").joinpath("data", "demo", "statements.jsonl")) as given:
         out = FOLDER / "scores.jsonl"
         _step("Score a file of statements", "score", str(given), str(out), "--model", "models:/treatystance@champion")
-        _show(given, "models:/treatystance@champion")
+        for model in ("models:/treatystance@champion", "bundled", *_installed()):
+            _show(given, model)
     print(
         f"""
 == Where to look next
@@ -46,12 +54,20 @@ package ships, unless TREATYSTANCE_CORPORA names a folder with the public corpor
     )
 
 
+def _installed() -> tuple[str, ...]:
+    """The encoders that can be shown; without them, a line that says how to get them."""
+    if all(map(find_spec, _ENCODER_PACKAGES)):
+        return _ENCODERS
+    print("\n== The encoders are not installed: pip install ./models/treatystance-minilm '.[encoder]'")
+    return ()
+
+
 def _show(given: Path, reference: str) -> None:
-    """Tags of each statement with the sentences they rest on."""
+    """Tags of each statement with the sentences they rest on, by the model of this reference."""
     from treatystance.predictor import Predictor
     from treatystance.statement import Statement
 
-    print(f"\n== Tags, and the sentences they rest on ({reference})")
+    print(f"\n== Tags, and the sentences they rest on: --model {reference}")
     predictor = Predictor.load(reference)
     records = [json.loads(line) for line in given.read_text("utf-8").splitlines()]
     for prediction in predictor.predict([Statement(**record) for record in records]):

@@ -57,15 +57,11 @@ class Fitter:
     say: Progress = _silent
     track: Track = _untracked
 
-    def model(
-        self, config: LinearConfig | EncoderConfig | DistilledConfig, members: Indices, name: str = "model"
-    ) -> Model:
+    def model(self, config: LinearConfig | EncoderConfig, members: Indices, name: str = "model") -> Model:
         """The recipe's model fitted on these rows; `name` says which one it is in messages and metrics."""
         if isinstance(config, LinearConfig):
             return self.linear(config, members)
-        if isinstance(config, EncoderConfig):
-            return self.encoder(config, members, name)
-        return self.distilled(config, members, name)
+        return self.encoder(config, members, name)
 
     def linear(self, part: LinearPart, members: Indices) -> Model:
         """A linear model fitted on these rows."""
@@ -128,25 +124,29 @@ class Fitter:
         return list(_texts(corpora, _VOCABULARY_SENTENCES, self.seed)) if corpora else []
 
     def distilled(
-        self, config: DistilledConfig, members: Indices, name: str = "model", skip: Collection[str] = ()
+        self,
+        config: DistilledConfig,
+        members: Indices,
+        rule: DecisionRule,
+        name: str = "model",
+        skip: Collection[str] = (),
     ) -> Model:
         """A linear model that learned from these rows and from a teacher fitted on them.
 
         Args:
             config: the recipe.
             members: the rows.
+            rule: calibrates the teacher, from scores of rows that teachers did not see.
             name: of the model.
             skip: governments whose public text the teacher does not label.
         """
-        from scipy.special import expit, softmax
-
-        from treatystance.corpus.pool import pool_sentences
         from treatystance.models.distilled_fit import fit_distilled
+        from treatystance.pool import pool_sentences
 
         teacher = self.encoder(config.teacher, members, f"{name}.teacher")
         pool = pool_sentences(config.corpora, config.sentences, self.seed, frozenset(skip))
         self.say(f"{name}: the teacher labels {len(pool)} sentences")
-        logits = teacher.logits(pool)
+        probabilities = rule.probabilities(teacher.logits(pool))
         rows = self.corpus.take(members)
         return fit_distilled(
             Batch.of(rows),
@@ -157,13 +157,13 @@ class Fitter:
             self.seed,
             np.array([row.auxiliary for row in rows], bool),
             pool,
-            softmax(logits, axis=1) if self.corpus.labels.exclusive else expit(logits),
+            probabilities,
             config.weight,
         )
 
 
 def _texts(corpora: Collection[str], count: int, seed: int) -> Iterator[str]:
-    from treatystance.corpus.pool import pool_sentences
+    from treatystance.pool import pool_sentences
 
     yield from pool_sentences(tuple(corpora), count, seed, frozenset()).texts
 

@@ -152,7 +152,7 @@ def experiment_record(trained: Trained) -> dict[str, Any]:
         "version": trained.artifact.version,
         **facts,
         **{f"config.{key}": value for key, value in _flat(provenance["config"]).items()},
-        **{f"model.{key}": value for key, value in trained.artifact.model.describe().items()},
+        **_flat(trained.artifact.model.describe(), "model."),
         **{key: round(value, 6) for key, value in _metrics(trained.validation.report).items()},
         **{key: round(value, 6) for key, value in _metrics(trained.validation.ordinary, "ordinary.").items()},
     }
@@ -189,7 +189,7 @@ def train(config: Recipe, say: Progress = lambda message: None, folder: Path | N
             run = log_run(
                 artifact,
                 run_id=opened.run_id,
-                parameters=_flat(config.model_dump(mode="json")) | artifact.model.describe(),
+                parameters=_flat(config.model_dump(mode="json")) | _flat(artifact.model.describe(), "model."),
                 metrics=_metrics(validation.report) | _metrics(validation.ordinary, "ordinary_"),
                 fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
                 tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},

@@ -27,7 +27,8 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """Frozen and strict: unknown keys, other types and infinities are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Built on first use: a scoring process uses one section of many.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class Source(Section):

@@ -102,10 +102,10 @@ def _write_annotations(folder: Path) -> dict[str, int]:
 
 
 def _without_real(card: str) -> str:
-    """The card without the configuration whose files are not there."""
-    head, *rest = card.split("- config_name: real\n")
-    if not rest:
-        return card
-    tail = rest[0].split("\n")
-    keep = next(i for i, line in enumerate(tail) if not line.startswith("  "))
-    return head + "\n".join(tail[keep:])
+    """The card without the configuration whose files are not there; its head is YAML between two lines of dashes."""
+    import yaml
+
+    start, head, text = card.split("---\n", 2)
+    told = yaml.safe_load(head)
+    told["configs"] = [part for part in told["configs"] if part["config_name"] != "real"]
+    return f"{start}---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True)}---\n{text}"

@@ -11,9 +11,18 @@ import numpy.typing as npt
 
 from treatystance.statement import LabelSet, speaker
 
-__all__ = ["Batch", "Floats", "Model", "Named"]
+__all__ = ["Batch", "Floats", "Model", "Named", "sigmoid"]
 
 Floats = npt.NDArray[np.float64]
+
+
+def sigmoid(x: Floats) -> Floats:
+    """Probabilities of log-odds, elementwise and without overflow.
+
+    As scipy.special.expit gives them; importing that takes longer than scoring a statement.
+    """
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
 class Named(Protocol):

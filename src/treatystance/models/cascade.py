@@ -2,7 +2,7 @@
 
 A classifier cascade (Viola & Jones 2001) of two stages. The linear model scores every sentence. Where it is sure
 enough, its calibrated score stands; elsewhere the encoder reads the sentence too, and the two scores are mixed. Both
-ways end in log-odds of ordinary text, so that all sentences are ranked on one scale. `cascade_fit` learns the numbers.
+ways end in log-odds of ordinary text, so that all sentences are ranked on one scale. `stacking` learns the numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from treatystance.errors import ArtifactError
-from treatystance.models.base import Batch, Floats
+from treatystance.models.base import Batch, Floats, sigmoid
 from treatystance.models.linear import LinearModel
 from treatystance.statement import LabelSet
 
@@ -61,15 +61,15 @@ class CascadeSettings:
 
         The highest probability of any label; for exclusive labels, that of another label than the highest.
         """
-        from scipy.special import expit, softmax
-
         if not len(calibrated):
             return np.zeros(0)
         if exclusive:
+            from scipy.special import softmax
+
             # Summed rather than taken from 1, which would round the smallest doubts to nothing.
             p = np.sort(softmax(calibrated, axis=1), axis=1)
             return np.asarray(p[:, :-1].sum(axis=1), dtype=np.float64)
-        return np.asarray(expit(calibrated.max(axis=1)), dtype=np.float64)
+        return sigmoid(calibrated.max(axis=1))
 
     def settled(self, calibrated: Floats, exclusive: bool) -> Bools:
         """Which sentences the encoder need not read, by their log-odds of `calibrated`: shape (sentences,)."""
@@ -127,6 +127,15 @@ class CascadeModel:
             raise ArtifactError("the cascade's parts do not have the cascade's labels")
         self.labels, self.linear, self.encoder = labels, linear, encoder
         self.settings = CascadeSettings.from_dict(settings.to_dict(), len(labels))
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads the encoder scores with, as of `EncoderModel`."""
+        return self.encoder.threads
+
+    @threads.setter
+    def threads(self, threads: int | None) -> None:
+        self.encoder.threads = threads
 
     def logits(self, batch: Batch) -> Floats:
         """Log-odds, shape (sentences, labels)."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from treatystance.config.encoders import Input
-from treatystance.config.recipes import explain
+from treatystance.cores import cores
 from treatystance.errors import ArtifactError, InputError, MissingExtraError
 from treatystance.models.base import Batch, Floats
 from treatystance.models.encoder_input import Encoded, InputEncoder
@@ -128,10 +128,9 @@ class EncoderModel:
             import onnxruntime
         except ImportError:
             raise MissingExtraError("an encoder needs onnxruntime: pip install 'treatystance[encoder]'") from None
-        from joblib import cpu_count
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads or cpu_count()
+        options.intra_op_num_threads = self._threads or cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # onnxruntime's own format, which it would tell by the content, could name other files.
@@ -188,6 +187,8 @@ class EncoderModel:
         except ArtifactError:
             raise
         except ValidationError as error:
+            from treatystance.config.recipes import explain
+
             reason = "; ".join(explain(error))
         except (KeyError, TypeError, ValueError, RecursionError, InputError) as error:
             reason = _line(error)

@@ -1,11 +1,10 @@
 """Learning a cascade's numbers from scores of rows that neither model was trained on: calibration, mix, cut.
 
-The mix is a logistic regression on the two models' logits (stacked generalization, Wolpert 1992, with weights that are
-never negative, as Breiman 1996 recommends). Its direction is learned on the rows as they were drawn: how two scores
-tell of a label does not depend on how often a row was drawn for its score, and weights of up to thousands would leave
-most rows unheard. On simulated draws this gave a higher average precision than weighted rows (0.600 against 0.598,
-standard error of each 0.001; misspecified: 0.751 against 0.749), and a lower loss. Scale and intercept are then
-calibrated on the rows weighted to ordinary text, which only they can tell of.
+The mix is the mean of the two models' calibrated log-odds, a logarithmic opinion pool (Genest & Zidek 1986) with equal
+weights, each model calibrated on the rows as they were drawn. Weights learned by logistic regression (stacked
+generalization, Wolpert 1992) did worse on real rows (average precision of withdrawal 0.34 against 0.41): with some
+eighty positive rows they are mostly noise. Scale and intercept of the mix are then calibrated on the rows weighted to
+ordinary text, which only they can tell of.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def fit_cascade(
         encoder_logits: those of the encoder, same shape.
         targets: labels, same shape.
         weights: shape (rows,), how many sentences of ordinary text each row stands for.
-        exclusive: single-label: one mix for all labels without intercepts, and the highest score wins.
+        exclusive: single-label: the highest score wins.
         keep: above 0, at most 1.
 
     Raises:
@@ -87,48 +86,10 @@ def fit_cascade(
 
 def _mix(linear: Floats, encoder: Floats, targets: Bools, exclusive: bool) -> Floats:
     """Weights of the linear logits, of the encoder's, and intercepts: shape (3, labels)."""
-    if exclusive:
-        return np.tile(_softmax_mix(linear, encoder, targets), (targets.shape[1], 1)).T
-    columns = zip(linear.T, encoder.T, targets.T, strict=True)
-    return np.array([_logistic_mix(one, other, target) for one, other, target in columns]).T
-
-
-def _logistic_mix(linear: Floats, encoder: Floats, target: Bools) -> Floats:
-    """Two weights and an intercept by maximum likelihood with Platt's smoothed targets."""
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    positives = int(target.sum())
-    goal = np.where(target, (positives + 1) / (positives + 2), 1 / (len(target) - positives + 2))
-    inputs = np.column_stack([linear, encoder, np.ones(len(target))])
-    # Raw logits of the two models may differ in scale by an order of magnitude, which L-BFGS does not like.
-    sizes = np.array([linear.std() or 1.0, encoder.std() or 1.0, 1.0])
-
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        z = inputs @ (theta / sizes)
-        return float(np.mean(np.logaddexp(0, z) - goal * z)), (expit(z) - goal) @ inputs / sizes / len(goal)
-
-    bounds = [(0, None), (0, None), (None, None)]
-    found = minimize(loss, np.array([0.5, 0.5, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
-    return np.asarray(found.x / sizes, dtype=np.float64)
-
-
-def _softmax_mix(linear: Floats, encoder: Floats, targets: Bools) -> Floats:
-    """Two weights, alike for every label, by maximum likelihood of the softmax; the intercept is 0."""
-    from scipy.optimize import minimize
-    from scipy.special import log_softmax
-
-    sizes = np.array([linear.std() or 1.0, encoder.std() or 1.0])
-
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        weights = theta / sizes
-        log_p = log_softmax(linear * weights[0] + encoder * weights[1], axis=1)
-        residual = np.exp(log_p) - targets
-        gradient = np.array([(residual * linear).sum(), (residual * encoder).sum()])
-        return -float((log_p * targets).sum()) / len(targets), gradient / sizes / len(targets)
-
-    found = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 20)] * 2)
-    return np.append(found.x / sizes, 0.0)
+    drawn = np.ones(len(targets))
+    rules = [fit_decision_rule(logits, targets, drawn, exclusive) for logits in (linear, encoder)]
+    offset = np.mean([rule.offset for rule in rules], axis=0)
+    return np.array([np.array(rules[0].slope) / 2, np.array(rules[1].slope) / 2, offset])
 
 
 def _cut(
