@@ -31,7 +31,6 @@ from treatystance.config.encoders import Export
 from treatystance.crossval import fit_model, outer_folds
 from treatystance.models.base import Batch, Floats
 from treatystance.models.cascade import CascadeModel
-from treatystance.stacking import fit_cascade
 from treatystance.models.checkpoint import load_backbone
 from treatystance.models.encoder import batches
 from treatystance.models.encoder_fit import fit_encoder
@@ -39,6 +38,7 @@ from treatystance.models.encoder_input import InputEncoder
 from treatystance.models.encoder_network import Network
 from treatystance.pool import pool_sentences
 from treatystance.split import near_duplicates
+from treatystance.stacking import fit_cascade
 from treatystance.train import load_data
 
 Scorer = Callable[[Batch], Floats]
@@ -125,14 +125,14 @@ def picture(results: dict[str, dict[str, float]], path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, found in results.items():
+        speed = found["sentences_per_second"]
         if "macro_f1" in found:
-            axes.scatter(found["sentences_per_second"], found["macro_f1"], s=40)
-            axes.annotate(
-                name, (found["sentences_per_second"], found["macro_f1"]), xytext=(5, 5), textcoords="offset points"
-            )
+            axes.scatter(speed, found["macro_f1"], s=50, label=name)
         else:
-            axes.axvline(found["sentences_per_second"], linestyle=":", linewidth=1, color="grey")
-            axes.text(found["sentences_per_second"], 0.02, name, rotation=90, transform=axes.get_xaxis_transform())
+            axes.axvline(speed, linestyle=":", linewidth=1, color="grey")
+            axes.text(speed, 0.02, name, rotation=90, transform=axes.get_xaxis_transform())
+    axes.margins(x=0.15, y=0.2)
+    axes.legend(loc="lower center")
     axes.set(xscale="log", xlabel="sentences a second (ordinary text)", ylabel="macro-F1 (rows not fitted on)")
     figure.savefig(path, dpi=110)
 

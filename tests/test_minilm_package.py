@@ -131,7 +131,7 @@ def test_the_command_says_what_the_predictor_says(
 def test_predicting_loads_no_training_library(predictor: Predictor, folder: Path) -> None:
     code = (
         "import sys; from treatystance import Predictor\n"
-        f"assert Predictor.load({str(folder)!r}).predict(['We leave.'])[0].tags\n"
+        f"assert Predictor.load({str(folder)!r}).predict(['We will leave the Convention.'])[0].tags\n"
         "print({name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

@@ -89,7 +89,13 @@ class Fitter:
         if self.folder:
             # Written in another way, it is the same fitted encoder.
             key = json.dumps(
-                [settings.model_dump(mode="json", exclude={"export"}), self.seed, rows.sha256], sort_keys=True
+                [
+                    settings.model_dump(mode="json", exclude={"export"}),
+                    self.seed,
+                    rows.sha256,
+                    *_weights_sha256(settings.checkpoint.source),
+                ],
+                sort_keys=True,
             )
             kept = self.folder / hashlib.sha256(key.encode()).hexdigest()[:24]
             model_folder = kept / f"{settings.export.precision}-{settings.export.vocabulary}"
@@ -160,6 +166,15 @@ class Fitter:
             probabilities,
             config.weight,
         )
+
+
+def _weights_sha256(source: str) -> list[str]:
+    """What tells the weights of a local folder from others that lay there before; nothing for a name."""
+    path = Path(source) / "model.safetensors"
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        return [hashlib.file_digest(file, "sha256").hexdigest()]
 
 
 def _texts(corpora: Collection[str], count: int, seed: int) -> Iterator[str]:

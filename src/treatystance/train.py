@@ -122,10 +122,12 @@ def fit(
         track: given metrics and step of each epoch.
     """
     pairs = near_duplicates([row.text for row in corpus.rows])
-    fitter = Fitter(corpus, config.seed, folder, say, track)
-    validation = cross_validate(config, corpus, pairs, say, fitter)
-    say("fitting on all rows")
-    model, rule = finish(config, corpus, validation, fitter)
+    # What one step fits, a later one takes, kept or not.
+    with tempfile.TemporaryDirectory(prefix="treatystance-") as spare:
+        fitter = Fitter(corpus, config.seed, folder or Path(spare), say, track)
+        validation = cross_validate(config, corpus, pairs, say, fitter)
+        say("fitting on all rows")
+        model, rule = finish(config, corpus, validation, fitter)
     provenance = {
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256,
