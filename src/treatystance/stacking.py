@@ -2,9 +2,9 @@
 
 The mix is the mean of the two models' calibrated log-odds, a logarithmic opinion pool (Genest & Zidek 1986) with equal
 weights, each model calibrated on the rows as they were drawn. Weights learned by logistic regression (stacked
-generalization, Wolpert 1992) did worse on real rows (average precision of withdrawal 0.34 against 0.41): with some
-eighty positive rows they are mostly noise. Scale and intercept of the mix are then calibrated on the rows weighted to
-ordinary text, which only they can tell of.
+generalization, Wolpert 1992) did worse out of fold on the annotated rows, where the choice was made (average precision
+of withdrawal 0.34 against 0.41): with some eighty positive rows they are mostly noise. Scale and intercept of the mix
+are then calibrated on the rows weighted to ordinary text, which only they can tell of.
 """
 
 from __future__ import annotations
