@@ -10,15 +10,18 @@ from pydantic import BaseModel
 from treatystance.config import (
     CascadeConfig,
     EncoderConfig,
+    GateRules,
     LinearConfig,
     TemporalSplit,
     load_config,
+    load_gate_rules,
     parse_config,
 )
 from treatystance.errors import ConfigError
 from treatystance.statement import LabelSet
 
-RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+GATE = Path(__file__).parents[1] / "configs" / "gate.yaml"
+RECIPES = sorted(path for path in GATE.parent.glob("*.yaml") if path != GATE)
 BASE: dict[str, Any] = {"kind": "linear", "data": [{"path": "a.jsonl"}]}
 
 
@@ -101,7 +104,14 @@ def test_default_recipe_has_the_three_tags() -> None:
         ("features.class_distance", 1.5, "features.class_distance: "),
         ("split", {"kind": "grouped", "auxiliary_apart": 1}, "auxiliary_apart: "),
         ("split", {"kind": "temporal", "year": 1999, "auxiliary_apart": True}, "auxiliary_apart is not a known key"),
-        ("decision.min_precision", 1.0, "min_precision: "),
+        ("decision.min_precision", 0.9, "min_precision is not a known key"),
+        ("decision.thresholds", {"in": {"precision": 1.5}}, "decision.thresholds.in.precision: "),
+        ("decision.thresholds", {"in": {"recall": 0.0}}, "decision.thresholds.in.recall: "),
+        ("decision.thresholds", {"in": {}}, "decision.thresholds.in: give either precision or recall"),
+        ("decision.thresholds", {"in": {"precision": 0.5, "recall": 0.5}}, "give either precision or recall"),
+        ("decision.thresholds", {"in": {"f1": 0.5}}, "decision.thresholds.in.f1 is not a known key"),
+        ("decision.thresholds", {"in": 0.5}, "decision.thresholds.in: "),
+        ("decision.thresholds", "best", "decision.thresholds: "),
         ("name", "", "name: "),
         ("name", "a/b", "name: "),
         ("exclusive", "no", "exclusive: "),
@@ -267,5 +277,46 @@ def test_a_fault_of_the_new_recipes_is_named_where_it_stands(values: dict[str, A
     with pytest.raises(ConfigError) as caught:
         parse_config({"data": [{"path": "x"}], **values}, "my.yaml")
     assert str(caught.value).startswith("my.yaml: ")
+    assert fault in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shipped_gate_rules_are_the_defaults_written_out() -> None:
+    assert load_gate_rules(GATE) == GateRules()
+    assert set(yaml.safe_load(GATE.read_text("utf-8"))) == set(GateRules.model_fields)
+
+
+def test_gate_rules_left_out_are_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "gate.yaml"
+    path.write_text("label_fall: 0.2\nslice_rows: 50\n", "utf-8")
+    assert load_gate_rules(path) == GateRules(label_fall=0.2, slice_rows=50)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("non_inferiority: -0.1", "non_inferiority: "),
+        ("confidence: 1", "confidence: "),
+        ("confidence: 95", "confidence: "),
+        ("resamples: 10", "resamples: "),
+        ("resamples: 2000.5", "resamples: "),
+        ("slice_rows: 0", "slice_rows: "),
+        ("first_pass_rate: 1.5", "first_pass_rate: "),
+        ("slice_fall: .inf", "slice_fall: "),
+        ("slice_fall: .nan", "slice_fall: "),
+        ("slice_fall: five", "slice_fall: "),
+        ("slices: 3", "slices is not a known key"),
+        ("2025-01-01: 3", "keys must be strings"),
+        ("? [1, 2]\n: 3", "not YAML"),
+        ("- 1", "must be a mapping"),
+        ("", "must be a mapping"),
+    ],
+)
+def test_gate_rules_refused(tmp_path: Path, content: str, fault: str) -> None:
+    path = tmp_path / "gate.yaml"
+    path.write_text(content, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_gate_rules(path)
+    assert str(caught.value).startswith(f"{path}: ")
     assert fault in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from treatystance.calibration import DecisionRule, Decisions, fit_decision_rule
+from treatystance.calibration import DecisionRule, Decisions, fit_decision_rule, unreached
 from treatystance.config import (
     CascadeConfig,
     DistilledConfig,
@@ -31,6 +31,7 @@ from treatystance.corpus.rows import Corpus
 from treatystance.corpus.standoff import sentence_sha256
 from treatystance.errors import InputError
 from treatystance.evaluation import Report, evaluate_scores
+from treatystance.evidence.scored import ScoredRows
 from treatystance.fitting import Fitter, Progress
 from treatystance.models.base import Batch, Floats, Model
 from treatystance.split import Fold, grouped_folds, leave_one_treaty_out, near_duplicates, temporal_split
@@ -44,7 +45,7 @@ __all__ = [
     "evaluated_sha256",
     "finish",
     "fit_model",
-    "out_of_fold_table",
+    "out_of_fold",
     "outer_folds",
 ]
 
@@ -86,9 +87,10 @@ def finish(config: Recipe, corpus: Corpus, validation: CrossValidation, fitter: 
     if isinstance(config, DistilledConfig):
         teacher = _decision_rule(config, corpus, rows, parts["teacher"])
         model = fitter.distilled(config, everything, teacher)
-        return model, _decision_rule(config, corpus, rows, parts["model"])
+        return model, _decision_rule(config, corpus, rows, parts["model"], fitter.say)
     if not isinstance(config, CascadeConfig):
-        return fitter.model(config, everything), _decision_rule(config, corpus, rows, parts["model"])
+        model = fitter.model(config, everything)
+        return model, _decision_rule(config, corpus, rows, parts["model"], fitter.say)
     from treatystance.models.cascade import CascadeModel
     from treatystance.models.encoder import EncoderModel
     from treatystance.models.linear import LinearModel
@@ -98,7 +100,7 @@ def finish(config: Recipe, corpus: Corpus, validation: CrossValidation, fitter: 
     assert isinstance(linear, LinearModel)  # noqa: S101
     assert isinstance(encoder, EncoderModel)  # noqa: S101
     combined = settings.combined(parts["linear"], parts["encoder"], corpus.labels.exclusive)
-    rule = _decision_rule(config, corpus, rows, combined)
+    rule = _decision_rule(config, corpus, rows, combined, fitter.say)
     return CascadeModel(corpus.labels, linear, encoder, settings), rule
 
 
@@ -190,17 +192,20 @@ def _joined(decided: Sequence[Decisions]) -> Decisions:
     )
 
 
-def _decision_rule(config: Recipe, corpus: Corpus, rows: Indices, logits: Floats) -> DecisionRule:
+def _decision_rule(
+    config: Recipe, corpus: Corpus, rows: Indices, logits: Floats, say: Progress = lambda message: None
+) -> DecisionRule:
     """Calibration, thresholds and abstention from out-of-fold logits of these rows, weighted to ordinary text."""
     part = corpus.take(rows)
-    return fit_decision_rule(
-        logits,
-        part.label_matrix(),
-        part.sampling_weights(),
-        corpus.labels.exclusive,
-        config.decision.error_rate,
-        config.decision.min_precision,
+    targets, weights = part.label_matrix(), part.sampling_weights()
+    decision, exclusive = config.decision, corpus.labels.exclusive
+    wanted = decision.wanted(corpus.labels)
+    rule = fit_decision_rule(
+        logits, targets, weights, exclusive, decision.error_rate, wanted, decision.slope_weight_power
     )
+    for k, precision in unreached(rule, logits, targets, weights, wanted).items():
+        say(f"{corpus.labels.names[k]}: no threshold is as precise as wanted; taken: the most precise, {precision:.3f}")
+    return rule
 
 
 def _inner_folds(
@@ -239,10 +244,12 @@ def cross_validate(
         fitter: fits the models; by default one that keeps nothing.
 
     Raises:
+        ConfigError: the recipe wants a precision or recall of a label that there is not.
         InputError: the rows cannot be split so, or a recipe with an encoder has a single fold.
     """
     from joblib import Parallel, delayed
 
+    config.decision.wanted(corpus.labels)  # refused before anything is fitted
     if pairs is None:
         pairs = near_duplicates([row.text for row in corpus.rows])
     folds = outer_folds(config, corpus, pairs)
@@ -290,21 +297,7 @@ def evaluated_sha256(corpus: Corpus, validation: CrossValidation) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def out_of_fold_table(corpus: Corpus, validation: CrossValidation) -> str:
-    """JSON Lines without text: row id, sentence hash, fold, labels, tags, and probabilities in label order."""
-    lines = []
-    names = corpus.labels.names
-    for place, i in enumerate(validation.tested):
-        row = corpus.rows[i]
-        record = {
-            "id": row.id,
-            "doc_id": row.doc_id,
-            "sha256": sentence_sha256(row.text),
-            "fold": int(validation.fold[place]),
-            "probability": row.probability,
-            "labels": [n for n in names if n in row.labels],
-            "tags": [n for n, given in zip(names, validation.decisions.tags[place], strict=True) if given],
-            "probabilities": [round(float(p), 6) for p in validation.decisions.probabilities[place]],
-        }
-        lines.append(json.dumps(record))
-    return "\n".join(lines) + "\n"
+def out_of_fold(corpus: Corpus, validation: CrossValidation) -> ScoredRows:
+    """The tested rows with their folds, out-of-fold scores and decisions."""
+    rows = [corpus.rows[i] for i in validation.tested]
+    return ScoredRows.of(corpus.labels, rows, validation.fold, validation.decisions)

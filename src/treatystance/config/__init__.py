@@ -1,10 +1,11 @@
-"""Recipes: a YAML file and overrides → a frozen, strict configuration. Names load from their modules on first use."""
+"""Recipes and rules: YAML file → a frozen, strict configuration. Names load from their modules on first use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from treatystance.config.gate import GateRules, load_gate_rules
     from treatystance.config.recipes import (
         CascadeConfig,
         DistilledConfig,
@@ -26,6 +27,7 @@ __all__ = [
     "EncoderConfig",
     "EncoderPart",
     "Features",
+    "GateRules",
     "GroupedSplit",
     "LinearConfig",
     "LinearPart",
@@ -35,9 +37,11 @@ __all__ = [
     "TreatySplit",
     "explain",
     "load_config",
+    "load_gate_rules",
     "parse_config",
 ]
 
+_GATE = frozenset({"GateRules", "load_gate_rules"})
 _SECTIONS = frozenset({"Classifier", "Features", "GroupedSplit", "Source", "TemporalSplit", "TreatySplit"})
 
 
@@ -47,5 +51,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'treatystance.config' has no attribute {name!r}")
     from importlib import import_module
 
-    home = "sections" if name in _SECTIONS else "recipes"
+    home = "sections" if name in _SECTIONS else "gate" if name in _GATE else "recipes"
     return getattr(import_module(f"treatystance.config.{home}"), name)

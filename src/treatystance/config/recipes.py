@@ -34,6 +34,7 @@ __all__ = [
     "explain",
     "load_config",
     "parse_config",
+    "read_yaml",
 ]
 
 
@@ -147,23 +148,28 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: the file cannot be read, a key is unknown, a value has the wrong type or range.
     """
-    values = _read(path)
+    values = read_yaml(path)
     for name, part in _PARTS.items():
         if isinstance(values.get(name), str):
-            other = _read(path.parent / values[name])
+            other = read_yaml(path.parent / values[name])
             values[name] = {key: other[key] for key in part.model_fields if key in other}
     for override in overrides:
         _apply(values, override)
     return parse_config(values, str(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
     import yaml
 
     try:
         content = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start + 1}; a recipe is a YAML text file") from None
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start + 1}; it must be a YAML text file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     try:
@@ -171,7 +177,7 @@ def _read(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of keys to values, and this file is not")
+        raise ConfigError(f"{path}: must be a mapping of keys to values, and this file is not")
     return values
 
 

@@ -6,12 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from treatystance.errors import ConfigError
+from treatystance.statement import LabelSet
+
 __all__ = [
     "Classifier",
     "Decision",
     "Evaluation",
     "Features",
     "GroupedSplit",
+    "OperatingPoint",
     "Section",
     "Source",
     "TemporalSplit",
@@ -123,16 +127,52 @@ class Classifier(Section):
     balanced: bool = True
 
 
+class OperatingPoint(Section):
+    """What a threshold must reach: a precision, at the highest recall; or a recall, at the highest precision."""
+
+    precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    recall: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> OperatingPoint:
+        if (self.precision is None) == (self.recall is None):
+            raise ValueError("give either precision or recall, such as {precision: 0.8}")
+        return self
+
+
 class Decision(Section):
     """From score to tag.
 
-    Thresholds maximise F1 per label, among those whose precision is at least `min_precision` where one is given. Both
-    count each row as often as it stands for a sentence of ordinary text. `error_rate` is that of the conformal
-    abstention, for the positives and for the negatives apart.
+    The threshold of a label is that of the best F1, or, for the labels named in `thresholds`, the one that reaches the
+    precision or recall given there. Both count each row as often as it stands for a sentence of ordinary text.
+    `error_rate` is that of the conformal abstention, for the positives and for the negatives apart. The slope of the
+    calibration is learned with those weights to the power `slope_weight_power`: 1 for unbiased, 0 for not weighted.
     """
 
     error_rate: Fraction = 0.1
-    min_precision: Fraction | None = None
+    thresholds: dict[str, OperatingPoint] = {}
+    slope_weight_power: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _retired(cls, values: object) -> object:
+        """Recipes recorded by earlier versions say that no least precision was asked for."""
+        if isinstance(values, dict) and "min_precision" in values and values["min_precision"] is None:
+            return {key: value for key, value in values.items() if key != "min_precision"}
+        return values
+
+    def wanted(self, labels: LabelSet) -> tuple[OperatingPoint | None, ...]:
+        """What each label's threshold must reach; None: the best F1.
+
+        Raises:
+            ConfigError: `thresholds` names a label that there is not, or any where the highest score wins.
+        """
+        if self.thresholds and labels.exclusive:
+            raise ConfigError("decision.thresholds: where a text carries exactly one label, the highest score wins")
+        if unknown := set(self.thresholds) - set(labels.names):
+            known = ", ".join(labels.names)
+            raise ConfigError(f"decision.thresholds: unknown label {min(unknown)!r}; known are {known}")
+        return tuple(self.thresholds.get(name) for name in labels.names)
 
 
 class Evaluation(Section):
