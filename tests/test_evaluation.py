@@ -179,7 +179,7 @@ def test_chunks_give_as_many_replicates(monkeypatch: pytest.MonkeyPatch, cells: 
 def test_chunks_draw_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "_CELLS", 1)
     documents = [str(i) for i in range(30)]
-    rows = evaluation._replicates(documents, 20, 0, lambda weights: weights)
+    rows = evaluation.replicates(documents, 20, 0, lambda weights: weights)
     assert len(np.unique(rows, axis=0)) == 20
 
 

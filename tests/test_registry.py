@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pandas as pd
 import pytest
 
 from treatystance import Predictor, __version__, registry
-from treatystance.artifact import Artifact, load_artifact
+from treatystance.artifact import DOCUMENTS, Artifact, load_artifact, read_documents
+from treatystance.cli import main
 from treatystance.config import LinearConfig, parse_config
 from treatystance.corpus import Corpus
 from treatystance.errors import ArtifactError, GateError, MissingExtraError, ModelReferenceError, TreatystanceError
@@ -147,6 +149,24 @@ def test_texts_and_pictures(store: Store, tmp_path: Path) -> None:
     assert len(lines) == len(store.trained.corpus)
     assert {row.id for row in store.trained.corpus} == {line["id"] for line in lines}
     assert "text" not in lines[0]
+
+
+def test_the_card_is_kept_with_the_model_and_in_the_run(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=store.run.info.run_id, dst_path=str(tmp_path)))
+    card = (folder / "README.md").read_text("utf-8")
+    kept = read_documents(resolve(store.reference))
+    assert set(kept) == DOCUMENTS
+    assert kept["README.md"].decode() == card
+    pictures = re.findall(r"\]\((\w+\.png)\)", card)
+    assert sorted(pictures) == sorted(name for name in DOCUMENTS if name.endswith(".png"))
+    assert all((folder / name).is_file() for name in pictures)
+    behaviour = json.loads((folder / "behaviour.json").read_text("utf-8"))
+    assert store.run.data.metrics["behaviour.pass_rate"] == behaviour["pass_rate"]
+    assert f"{behaviour['passed']} of {behaviour['cases']} composed cases pass" in card
+    assert main(["card", store.reference]) == 0
+    assert capsys.readouterr().out == card
 
 
 def test_the_model_has_a_signature_and_an_example(store: Store) -> None:

@@ -12,7 +12,18 @@ import numpy.typing as npt
 from treatystance.models.base import Floats
 from treatystance.statement import LabelSet
 
-__all__ = ["LabelReport", "Report", "evaluate_scores", "resample_weights"]
+__all__ = [
+    "Bools",
+    "Interval",
+    "LabelReport",
+    "Report",
+    "evaluate_scores",
+    "f1_scores",
+    "mean_defined",
+    "percentile_interval",
+    "replicates",
+    "resample_weights",
+]
 
 Bools = npt.NDArray[np.bool_]
 Interval = tuple[float, float]
@@ -75,8 +86,11 @@ def resample_weights(documents: Sequence[str], resamples: int, seed: int) -> npt
     return np.asarray(draws[:, place], dtype=np.float64)
 
 
-def _replicates(documents: Sequence[str], resamples: int, seed: int, statistic: Callable[[Floats], Floats]) -> Floats:
-    """A statistic of row weights over the resamples, a bounded number of them in memory at once."""
+def replicates(documents: Sequence[str], resamples: int, seed: int, statistic: Callable[[Floats], Floats]) -> Floats:
+    """A statistic of row weights over resamples of whole documents, a bounded number of them in memory at once.
+
+    `statistic` turns weights of shape (some resamples, rows) into values of shape (some resamples, ...).
+    """
     step = max(1, _CELLS // max(len(documents), 1))
     seeds = np.random.SeedSequence(seed).generate_state(-(-resamples // step))
     parts = [
@@ -90,14 +104,15 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0))
 
 
-def _f1(targets: Bools, tags: Bools, weights: Floats) -> Floats:
+def f1_scores(targets: Bools, tags: Bools, weights: Floats) -> Floats:
     """F1 per row of weights and label: shape (resamples, labels); NaN where a label neither occurs nor is given."""
     both = weights @ (targets & tags)
     sizes = weights @ targets + weights @ tags
     return np.asarray(np.divide(2 * both, sizes, out=np.full(sizes.shape, np.nan), where=sizes > 0))
 
 
-def _interval(values: Floats, confidence: float) -> Interval:
+def percentile_interval(values: Floats, confidence: float) -> Interval:
+    """The interval of a figure between 0 and 1 from its replicates, of which undefined ones are NaN and left out."""
     values = values[~np.isnan(values)]
     if not len(values):
         return 0.0, 1.0  # no resample tells anything
@@ -105,7 +120,8 @@ def _interval(values: Floats, confidence: float) -> Interval:
     return float(low), float(high)
 
 
-def _mean_defined(values: Floats) -> Floats:
+def mean_defined(values: Floats) -> Floats:
+    """Mean of each row without its NaN values; NaN where there are no others."""
     defined = ~np.isnan(values)
     total = np.where(defined, values, 0).sum(axis=1)
     return np.asarray(
@@ -160,24 +176,26 @@ def evaluate_scores(
         w = drawn * each
         average = [_average_precision(targets[:, k], probabilities[:, k], w) for k in range(columns)]
         hits = w @ (targets & tags)
-        return np.column_stack([_f1(targets, tags, w), *average, _ratio(hits, w @ tags), _ratio(hits, w @ targets)])
+        return np.column_stack(
+            [f1_scores(targets, tags, w), *average, _ratio(hits, w @ tags), _ratio(hits, w @ targets)]
+        )
 
     point = statistic(np.ones((1, rows)))[0]
-    replicates = _replicates(documents, resamples, seed, statistic)
+    found = replicates(documents, resamples, seed, statistic)
     # A label that neither occurs nor is given counts 0, as in scikit-learn; its resamples likewise.
-    replicates[:, np.isnan(point)] = 0.0
+    found[:, np.isnan(point)] = 0.0
     point = np.nan_to_num(point)
     per_label = {}
     for k, name in enumerate(labels.names):
         per_label[name] = LabelReport(
             precision=float(point[2 * columns + k]),
-            precision_ci=_interval(replicates[:, 2 * columns + k], confidence),
+            precision_ci=percentile_interval(found[:, 2 * columns + k], confidence),
             recall=float(point[3 * columns + k]),
-            recall_ci=_interval(replicates[:, 3 * columns + k], confidence),
+            recall_ci=percentile_interval(found[:, 3 * columns + k], confidence),
             f1=float(point[k]),
-            f1_ci=_interval(replicates[:, k], confidence),
+            f1_ci=percentile_interval(found[:, k], confidence),
             average_precision=float(point[columns + k]),
-            average_precision_ci=_interval(replicates[:, columns + k], confidence),
+            average_precision_ci=percentile_interval(found[:, columns + k], confidence),
             support=int(targets[:, k].sum()),
         )
     supports = each @ targets
@@ -186,7 +204,7 @@ def evaluate_scores(
         n=rows,
         documents=len(set(documents)),
         macro_f1=float(scores.mean()),
-        macro_f1_ci=_interval(_mean_defined(replicates[:, :columns]), confidence),
+        macro_f1_ci=percentile_interval(mean_defined(found[:, :columns]), confidence),
         weighted_f1=float(scores @ supports / supports.sum()) if supports.sum() else 0.0,
         macro_average_precision=float(np.mean([part.average_precision for part in per_label.values()])),
         exact_match=float(np.average((targets == tags).all(axis=1), weights=each)) if rows else 0.0,

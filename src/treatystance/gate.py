@@ -1,79 +1,111 @@
-"""The promotion gate: an alias moves only to a model that is not worse on the same rows."""
+"""The promotion gate: an alias moves only to a model that is proven not worse, and every decision is recorded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import getpass
+import json
+from collections.abc import Callable
+from typing import Any
 
 from treatystance.artifact import Artifact
+from treatystance.config import GateRules
 from treatystance.errors import GateError
-from treatystance.registry import aliased_version, load_reference, model_version, set_alias
+from treatystance.evidence.behaviour import check, load_suite
+from treatystance.evidence.judgement import Candidate, Finding, judge
+from treatystance.evidence.scored import read_scored
+from treatystance.evidence.suite import Suite
+from treatystance.predictor import Predictor
+from treatystance.provenance import git_commit
+from treatystance.registry import aliased_version, load_reference, log_decision, model_version, run_file
+from treatystance.statement import LabelSet
 
-__all__ = ["GateRules", "judge", "promote"]
-
-
-@dataclass(frozen=True, slots=True)
-class GateRules:
-    """Largest fall of macro-F1 and of any label's F1 against the current model; least macro-F1 of a first model."""
-
-    macro_fall: float = 0.01
-    label_fall: float = 0.05
-    first_macro_f1: float = 0.3
+__all__ = ["Candidate", "Finding", "judge", "promote"]
 
 
-def judge(challenger: Artifact, champion: Artifact | None, rules: GateRules) -> list[str]:
-    """Reasons against the challenger, with figures; none means that it may pass.
+def promote(
+    reference: str,
+    alias: str = "champion",
+    rules: GateRules | None = None,
+    say: Callable[[str], Any] = lambda line: None,
+    suite: Suite | None = None,
+) -> str:
+    """Move an alias to a registered model, if the gate lets it. The decision is tracked in MLflow, a refusal too.
 
-    Both are judged by the cross-validation that their training recorded, which must be on the same rows and labels.
-    """
-    for artifact in (challenger, champion):
-        if artifact and not {"cross_validation", "evaluated_sha256"} <= set(artifact.provenance):
-            return [f"{artifact.full_name} carries no record of its cross-validation; train it again"]
-    mine = challenger.provenance["cross_validation"]
-    if champion is None:
-        if mine["macro_f1"] < rules.first_macro_f1:
-            return [
-                f"macro-F1 {mine['macro_f1']:.3f} is under {rules.first_macro_f1} (no current model to compare with)"
-            ]
-        return []
-    if challenger.labels != champion.labels:
-        return [f"labels {list(challenger.labels.names)} differ from the current {list(champion.labels.names)}"]
-    if challenger.provenance["evaluated_sha256"] != champion.provenance["evaluated_sha256"]:
-        return ["cross-validated on other rows or labels than the current model; train both on the same corpus"]
-    current = champion.provenance["cross_validation"]
-    reasons = []
-    if mine["macro_f1"] < current["macro_f1"] - rules.macro_fall:
-        reasons.append(
-            f"macro-F1 {mine['macro_f1']:.3f} falls by more than {rules.macro_fall} under {current['macro_f1']:.3f}"
-        )
-    for label, part in mine["per_label"].items():
-        before = current["per_label"][label]["f1"]
-        if part["f1"] < before - rules.label_fall:
-            reasons.append(f"F1 of {label} {part['f1']:.3f} falls by more than {rules.label_fall} under {before:.3f}")
-    return reasons
-
-
-def promote(reference: str, alias: str = "champion", rules: GateRules = GateRules()) -> str:
-    """Move an alias to a registered model, if the gate lets it.
+    Args:
+        reference: the challenger.
+        alias: what it would be called; the model that has it is the champion.
+        rules: the bounds; by default those of `GateRules`.
+        say: told each finding, as a line.
+        suite: the behavioural tests of the default tags; by default those that the package ships.
 
     Returns:
-        One line that says what moved and why it could.
+        One line that says what moved.
 
     Raises:
         GateError: the gate refused; the message says why, with figures.
-        ModelReferenceError: no such registered model.
+        InputError: there is no such registered model, or one of the two cannot be judged: its files or its
+            out-of-fold table are missing or damaged. No decision is made, none tracked.
     """
+    rules = rules or GateRules()
     name, version = model_version(reference)
-    challenger = load_reference(f"models:/{name}/{version}")
     current = aliased_version(name, alias)
-    champion = load_reference(f"models:/{name}/{current}") if current else None
-    reasons = judge(challenger, champion, rules)
-    if reasons:
-        raise GateError(f"models:/{name}/{version} is not promoted to {alias}: " + "; ".join(reasons))
-    figures = f"macro-F1 {challenger.provenance['cross_validation']['macro_f1']:.3f}"
-    against = (
-        f"against {champion.provenance['cross_validation']['macro_f1']:.3f} of version {current}"
-        if champion
-        else "first"
+    artifact, challenger = _candidate(name, version, suite)
+    champion = _candidate(name, current, suite)[1] if current else None
+    findings = judge(challenger, champion, rules)
+    for finding in findings:
+        say(str(finding))
+    failed = [finding for finding in findings if not finding.passed]
+    deciding = failed or [findings[0 if champion is None else 1]]
+    why = "; ".join(f"{finding.criterion}: {finding.sentence}" for finding in deciding)
+    decision = {
+        "challenger": challenger.name,
+        "champion": champion.name if champion else None,
+        "alias": alias,
+        "promoted": not failed,
+        "rules": rules.model_dump(),
+        "findings": [
+            {"criterion": f.criterion, "passed": f.passed, "sentence": f.sentence, "figures": dict(f.figures)}
+            for f in findings
+        ],
+    }
+    log_decision(
+        name,
+        version,
+        alias,
+        not failed,
+        why,
+        parameters={
+            "challenger": challenger.name,
+            "champion": champion.name if champion else "",
+            "alias": alias,
+            **{f"rules.{key}": value for key, value in rules.model_dump().items()},
+        },
+        metrics={f"{f.criterion}.{key}": float(value) for f in findings for key, value in f.figures.items()},
+        tags={
+            "who": _who(),
+            "git_commit": git_commit(),
+            "folds_sha256": challenger.scored.folds_sha256,
+            **{key: str(artifact.provenance.get(key, "")) for key in ("evaluated_sha256", "corpus_sha256")},
+        },
+        texts={"decision.json": json.dumps(decision, ensure_ascii=False, indent=1)},
     )
-    set_alias(name, alias, version, {f"gate.{alias}": f"passed: {figures}, {against}"})
-    return f"models:/{name}@{alias} is now version {version} ({figures}, {against})"
+    if failed:
+        raise GateError(f"{challenger.name} is not promoted to {alias}: {why}")
+    return f"models:/{name}@{alias} is now version {version} ({why})"
+
+
+def _candidate(name: str, version: str, suite: Suite | None) -> tuple[Artifact, Candidate]:
+    reference = f"models:/{name}/{version}"
+    artifact = load_reference(reference)
+    scored = read_scored(run_file(name, version, "out_of_fold.jsonl"), artifact.labels)
+    behaviour = None
+    if artifact.labels == LabelSet():
+        behaviour = check(Predictor(artifact).predict, suite or load_suite()).phenomena
+    return artifact, Candidate(reference, scored, behaviour)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"

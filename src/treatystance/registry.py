@@ -26,10 +26,12 @@ __all__ = [
     "Run",
     "aliased_version",
     "load_reference",
+    "log_decision",
     "log_run",
     "model_version",
     "open_run",
     "resolve",
+    "run_file",
     "set_alias",
 ]
 
@@ -203,6 +205,7 @@ def log_run(
     texts: Mapping[str, str],
     figures: Mapping[str, Figure],
     work: Path,
+    documents: Mapping[str, bytes] | None = None,
 ) -> Run:
     """Track a training run and register its model; the alias `latest_trained` moves to it.
 
@@ -218,12 +221,13 @@ def log_run(
         texts: text files to keep, by name.
         figures: pictures to keep, by name.
         work: a scratch folder.
+        documents: what is kept with the model itself, such as its card.
 
     Raises:
         TreatystanceError: MLflow refused.
     """
     folder = work / _INSIDE.name
-    save_artifact(artifact, folder)
+    save_artifact(artifact, folder, documents=documents)
     with _mlflow(TreatystanceError, "the run cannot be tracked", reading=False) as mlflow:
         mlflow.set_experiment(artifact.name)
         with mlflow.start_run(run_id) as run:
@@ -312,7 +316,74 @@ def set_alias(name: str, alias: str, version: str, why: Mapping[str, str]) -> No
         TreatystanceError: the registry refused.
     """
     with _mlflow(TreatystanceError, f"the alias {alias!r} cannot be moved") as mlflow:
-        client = mlflow.MlflowClient()
-        for key, value in why.items():
-            client.set_model_version_tag(name, version, key, value)
-        client.set_registered_model_alias(name, alias, version)
+        _note(mlflow, name, version, why)
+        mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
+
+
+def run_file(name: str, version: str, path: str) -> Path:
+    """A local copy of a file that the training run of a registered version keeps; it stays until the process ends.
+
+    Raises:
+        ModelReferenceError: there is no such version, or its run keeps no such file.
+    """
+    with _mlflow(ModelReferenceError, f"models:/{name}/{version} has no {path} in its run; train it again") as mlflow:
+        run_id = mlflow.MlflowClient().get_model_version(name, version).run_id
+        target = tempfile.TemporaryDirectory(prefix="treatystance-")
+        _downloads.append(target)
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=target.name))
+
+
+def log_decision(
+    name: str,
+    version: str,
+    alias: str,
+    promoted: bool,
+    why: str,
+    *,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    texts: Mapping[str, str],
+) -> str:
+    """Track a decision of the gate as a run of the experiment `NAME.promotions`, and move the alias if it was won.
+
+    The version gets the tag `gate.ALIAS`: the decision, why, and the run. A run whose alias could not be moved is
+    marked as failed, and no alias moves without a run.
+
+    Args:
+        name: of the registered model.
+        version: that was judged.
+        alias: that was asked for.
+        promoted: whether the gate let it pass.
+        why: one line.
+        parameters: flat parameters.
+        metrics: figures of the decision.
+        tags: who decided, on which data, with which code.
+        texts: text files to keep, by name.
+
+    Returns:
+        The id of the run.
+
+    Raises:
+        TreatystanceError: MLflow refused.
+    """
+    decision = "promoted" if promoted else "refused"
+    with _mlflow(TreatystanceError, "the decision cannot be tracked") as mlflow:
+        mlflow.set_experiment(f"{name}.promotions")
+        with mlflow.start_run(run_name=f"{name} {version} {alias} {decision}") as run:
+            mlflow.log_params({key: str(value)[:6000] for key, value in parameters.items()})
+            mlflow.log_metrics(dict(metrics))
+            mlflow.set_tags({**tags, "decision": decision, "why": why[:5000]})
+            for file, text in texts.items():
+                mlflow.log_text(text, file)
+            note = {f"gate.{alias}": f"{decision}: {why[:4000]} (run {run.info.run_id})"}
+            if promoted:
+                set_alias(name, alias, version, note)
+            else:
+                _note(mlflow, name, version, note)
+    return str(run.info.run_id)
+
+
+def _note(mlflow: Any, name: str, version: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        mlflow.MlflowClient().set_model_version_tag(name, version, key, value)

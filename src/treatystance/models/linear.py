@@ -13,7 +13,7 @@ subwords (Bojanowski et al. 2017). `classes` tells of the class features; `linea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from treatystance.errors import ArtifactError
 from treatystance.models.base import Batch, Floats
 from treatystance.models.classes import ClassWeights, class_names
+from treatystance.models.contributions import Contribution, shared_class_weights
 from treatystance.models.ngrams import Tokenizer, char_ngrams
 from treatystance.statement import LabelSet
 
@@ -72,6 +73,21 @@ class _Words(dict[str, int]):
         self[word] = number = len(self)
         self.model._learn_word(number, word)
         return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Sentences as numbers: of each word its number and sentence, of each distinct word of a sentence its weights.
+
+    `order` brings words together that are the same in a sentence; of each there are as many as `occurrences` says.
+    """
+
+    ids: Ids
+    owner: Ids
+    order: Ids
+    occurrences: Ids
+    whose: Ids
+    values: Floats
 
 
 class LinearModel:
@@ -177,7 +193,42 @@ class LinearModel:
             )
         return scores
 
-    def _score(self, sentences: list[list[str]]) -> Floats:
+    def contributions(self, batch: Batch) -> tuple[Floats, list[list[Contribution]]]:
+        """What each token of each sentence adds to the logits, exactly.
+
+        A word's weights are shared by its occurrences, those of a longer n-gram by its words, and those of a class
+        feature by the words that make it.
+
+        Returns:
+            The logits of a sentence without words, shape (labels,), and for each sentence its tokens in order, whose
+            weights and these logits sum to the sentence's own.
+        """
+        base = self._score([[]])[0]
+        found = []
+        for text, government in zip(batch.texts, batch.governments, strict=True):
+            located = self._tokenize.located(text, government)
+            weights = self._token_weights([token for token, _, _ in located])
+            found.append([Contribution(start, end, w) for (_, start, end), w in zip(located, weights, strict=True)])
+        return base, found
+
+    def _token_weights(self, tokens: list[str]) -> Floats:
+        """The logits of one sentence less those of none, shared among its tokens: shape (tokens, labels)."""
+        read = self._read([tokens])
+        distinct = np.zeros(len(tokens), np.int64)
+        distinct[read.order] = np.repeat(np.arange(len(read.values)), read.occurrences)
+        weights = (read.values / read.occurrences[:, None])[distinct]
+        for n, values in self._longer_values(read.ids, read.owner):
+            for place in range(n):
+                weights[place : place + len(values)] += values / n
+        weights /= np.sqrt(len(read.values) + 1.0)
+        if self.settings.classes:
+            weights += shared_class_weights(
+                tokens, self.settings.class_of, self.settings.class_order, self.settings.distance, self._class_weights
+            )
+        return weights
+
+    def _read(self, sentences: list[list[str]]) -> _Read:
+        """Sentences as numbers, and what their distinct words weigh, anchored words included."""
         if len(self._words) > _MAX_WORDS:
             self._reset()
         lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
@@ -199,17 +250,23 @@ class LinearModel:
             values += before[np.where(first < latest[whose], known, -1)]
             values += after[np.where(last > earliest[whose], known, -1)]
             values += alone[np.where(latest[whose] < 0, known, -1)]
-        sums = _sum_by(whose, values, len(sentences)) + _sum_by(owner, self._longer_values(ids, owner), len(sentences))
-        counts = np.bincount(whose, minlength=len(sentences))
+        return _Read(ids, owner, order, np.diff(begins, append=len(code)), whose, values)
+
+    def _score(self, sentences: list[list[str]]) -> Floats:
+        read = self._read(sentences)
+        longer = np.zeros((len(read.ids), len(self.labels)))
+        for _, values in self._longer_values(read.ids, read.owner):
+            longer[: len(values)] += values
+        sums = _sum_by(read.whose, read.values, len(sentences)) + _sum_by(read.owner, longer, len(sentences))
+        counts = np.bincount(read.whose, minlength=len(sentences))
         scores = sums / np.sqrt(counts + 1.0)[:, None] + self._bias
         if self.settings.classes:
-            members = self._class_of[np.minimum(ids, len(self._class_of) - 1)]
-            scores += self._classes.sums(members, owner, len(sentences))
+            members = self._class_of[np.minimum(read.ids, len(self._class_of) - 1)]
+            scores += self._classes.sums(members, read.owner, len(sentences))
         return np.asarray(scores, dtype=np.float64)
 
-    def _longer_values(self, ids: Ids, owner: Ids) -> Floats:
-        """For each word, the weights of the n-grams (n > 1) that begin with it and stay within its sentence."""
-        values = np.zeros((len(ids), len(self.labels)))
+    def _longer_values(self, ids: Ids, owner: Ids) -> Iterator[tuple[int, Floats]]:
+        """For each n > 1 the weights of the n-grams that begin with each word, zero for those across sentences."""
         prefix = ids
         for n, (keys, table) in enumerate(self._longer, 2):
             if len(ids) < n or not len(keys):
@@ -217,9 +274,8 @@ class LinearModel:
             key = prefix[: len(ids) - n + 1] * _BASE + ids[n - 1 :]
             row = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
             row[(keys[row] != key) | (owner[: len(row)] != owner[n - 1 :])] = len(keys)
-            values[: len(row)] += table[row]
+            yield n, table[row]
             prefix = row
-        return values
 
     def describe(self) -> dict[str, Any]:
         """Numbers of n-grams."""

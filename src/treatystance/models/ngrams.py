@@ -1,4 +1,4 @@
-"""From a sentence to its n-grams: the one tokenisation that training and scoring share."""
+"""From a sentence to its n-grams: the one tokenisation that training, scoring and explaining share."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class Tokenizer:
         tokens = TOKEN.findall(folded(text))
         # Most sentences hold no name: two set look-ups in C settle that.
         if not self._several.keys().isdisjoint(tokens):
-            tokens = self._merged(tokens, government)
+            for start, size, code in reversed(self._names(tokens)):
+                tokens[start : start + size] = [SELF if government in (code, ANY_GOVERNMENT) else COUNTRY]
         if not self._single.keys().isdisjoint(tokens):
             single = self._single
             tokens = [
@@ -99,19 +100,39 @@ class Tokenizer:
         # As an anchor, this token gives every word of a report a weight of its own (Daumé III 2007).
         return [REPORT, *tokens] if government == ANY_GOVERNMENT and self._single else tokens
 
-    def _merged(self, tokens: list[str], government: str | None) -> list[str]:
-        merged = []
-        i = 0
-        while i < len(tokens):
-            for words, code in self._several.get(tokens[i], ()):
-                if tokens[i : i + len(words)] == words:
-                    merged.append(SELF if government in (code, ANY_GOVERNMENT) else COUNTRY)
-                    i += len(words)
+    def located(self, text: str, government: str | None = None) -> list[tuple[str, int, int]]:
+        """The same tokens, each with the place in `text` where it starts and ends; (0, 0) for what marks a report."""
+        words, spans = _words(text)
+        for start, size, _ in reversed(self._names(words)):
+            spans[start : start + size] = [(spans[start][0], spans[start + size - 1][1])]
+        tokens = self(text, government)
+        places = [(0, 0)] * (len(tokens) - len(spans)) + spans
+        return [(token, *place) for token, place in zip(tokens, places, strict=True)]
+
+    def _names(self, tokens: list[str]) -> list[tuple[int, int, str]]:
+        """The names of several words: where each starts, of how many words it is, whose it is."""
+        names: list[tuple[int, int, str]] = []
+        end = 0
+        for start in [i for i, token in enumerate(tokens) if token in self._several]:
+            if start < end:
+                continue
+            for words, code in self._several[tokens[start]]:
+                if tokens[start : start + len(words)] == words:
+                    end = start + len(words)
+                    names.append((start, len(words), code))
                     break
-            else:
-                merged.append(tokens[i])
-                i += 1
-        return merged
+        return names
+
+
+def _words(text: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """The words of a text, and where each stands in it: folding may make two characters of one."""
+    whole = folded(text)
+    matches = list(TOKEN.finditer(whole))
+    spans = [match.span() for match in matches]
+    if len(whole) != len(text):
+        origin = [i for i, character in enumerate(text) for _ in folded(character)]
+        spans = [(origin[start], origin[end - 1] + 1) for start, end in spans]
+    return [match.group() for match in matches], spans
 
 
 def word_ngrams(tokens: list[str], longest: int) -> list[str]:
