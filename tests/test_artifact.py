@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import treatystance
-from treatystance.artifact import FORMAT_VERSION, Artifact, load_artifact, save_artifact
+from treatystance.artifact import DOCUMENTS, FORMAT_VERSION, Artifact, load_artifact, read_documents, save_artifact
 from treatystance.calibration import DecisionRule
 from treatystance.errors import ArtifactError
 from treatystance.models.base import Batch
@@ -102,6 +102,26 @@ def test_a_model_of_format_2_still_loads() -> None:
     np.testing.assert_allclose(found, [[2.70601766, -2.70601766]], rtol=0, atol=1e-8)
 
 
+def test_a_model_of_format_3_still_loads(tmp_path: Path) -> None:
+    """Format 3 knew no documents. Two of its files lie in the folder beside."""
+    folder = OLD.with_name("model_format_3")
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert manifest["format_version"] == 3
+    assert "documents" not in manifest
+    assert manifest["files"]["ngrams.json"]["beside"] == "model_format_2/ngrams.json"
+    old = load_artifact(folder)
+    assert (old.full_name, old.labels) == ("old/3", LabelSet(("leaves", "stays")))
+    assert read_documents(folder) == {}
+    found = old.model.logits(Batch(["we leave"], [None], [None]))
+    np.testing.assert_allclose(found, [[3.20601766, -2.95601766]], rtol=0, atol=1e-7)
+    # What older formats did not know is not read in them.
+    copy = Path(shutil.copytree(OLD, tmp_path / "old"))
+    (copy / "README.md").write_bytes(b"x")
+    rewrite(copy, lambda changed: changed.update(documents={"README.md": facts(b"x")}))
+    assert read_documents(copy) == {}
+    refused(copy, r"'README\.md' is no part of the model")
+
+
 def beside(tmp_path: Path, artifact: Artifact) -> Path:
     """Two folders side by side of which the second writes no file of its own that the first holds."""
     save_artifact(artifact, tmp_path / "first")
@@ -135,6 +155,95 @@ def test_a_file_elsewhere_is_refused(tmp_path: Path, tiny_artifact: Artifact, pl
     folder = beside(tmp_path, tiny_artifact)
     rewrite(folder, lambda manifest: manifest["files"]["ngrams.json"].update(beside=place))
     refused(folder, "may lie in a model folder beside")
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+KEPT = {"README.md": b"# A card\n", "evidence.json": b"{}\n", "behaviour.png": PICTURE}
+
+
+def facts(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.fixture
+def documented(tiny_artifact: Artifact, tmp_path: Path) -> Path:
+    """A model with three documents."""
+    save_artifact(tiny_artifact, tmp_path / "documented", documents=KEPT)
+    return tmp_path / "documented"
+
+
+def both_refused(folder: Path, message: str) -> None:
+    """Neither the model nor its documents are read."""
+    refused(folder, message)
+    with pytest.raises(ArtifactError, match=message):
+        read_documents(folder)
+
+
+def test_documents_are_kept_with_the_model(documented: Path, tiny_artifact: Artifact, model_folder: Path) -> None:
+    assert {path.name for path in documented.iterdir()} == {*FILES, *KEPT}
+    assert read_documents(documented) == KEPT
+    manifest = json.loads((documented / "manifest.json").read_bytes())
+    assert manifest["documents"] == {name: facts(content) for name, content in KEPT.items()}
+    assert read_documents(model_folder) == {}
+    # The model is the same with and without them.
+    np.testing.assert_array_equal(load_artifact(documented).model.logits(batch()), tiny_artifact.model.logits(batch()))
+    assert load_artifact(documented).provenance == load_artifact(model_folder).provenance
+
+
+def test_documents_need_no_model_to_be_built(documented: Path) -> None:
+    """A card of an encoder can be read where its runtime is not installed."""
+    (documented / "weights.safetensors").unlink()
+    assert read_documents(documented) == KEPT
+
+
+def test_documents_of_a_model_whose_files_lie_beside(tmp_path: Path, tiny_artifact: Artifact) -> None:
+    save_artifact(tiny_artifact, tmp_path / "first", documents=KEPT)
+    save_artifact(replace(tiny_artifact, name="twin"), tmp_path / "second", "first", KEPT)
+    assert {path.name for path in (tmp_path / "second").iterdir()} == {"manifest.json", *KEPT}
+    assert load_artifact(tmp_path / "second").name == "twin"
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_changed_document_is_refused(documented: Path, name: str) -> None:
+    content = (documented / name).read_bytes()
+    (documented / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    both_refused(documented, rf"{name}: changed since it was written")
+    (documented / name).unlink()
+    both_refused(documented, rf"{name}: missing")
+    (documented / name).symlink_to("/etc/hostname")
+    both_refused(documented, rf"{name}: missing")
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.md", "../README.md", "a/README.md", "model.pkl", "README.md\n", "manifest.json"]
+)
+def test_a_document_that_no_model_keeps_is_refused(documented: Path, name: str) -> None:
+    """Even where the manifest's hashes are made to fit."""
+    rewrite(documented, lambda manifest: manifest["documents"].update({name: facts(b"x")}))
+    both_refused(documented, "which is no document of a model")
+
+
+@pytest.mark.parametrize("listed", [None, 3, "README.md", ["README.md"], {"README.md": None}, {"README.md": {}}])
+def test_a_list_of_documents_that_we_would_not_write_is_refused(documented: Path, listed: object) -> None:
+    rewrite(documented, lambda manifest: manifest.update(documents=listed))
+    both_refused(documented, ".")
+
+
+def test_a_document_that_the_manifest_does_not_list_is_refused(documented: Path) -> None:
+    (documented / "slices.png").write_bytes(PICTURE)
+    refused(documented, r"'slices\.png' is no part of the model")
+    assert "slices.png" not in read_documents(documented)
+
+
+def test_only_documents_of_the_list_are_saved(tiny_artifact: Artifact, tmp_path: Path) -> None:
+    for name in ("notes.md", "../README.md", "weights.safetensors", "manifest.json"):
+        with pytest.raises(ArtifactError, match=r"is not kept with a model; documents are README\.md"):
+            save_artifact(tiny_artifact, tmp_path / "model", documents={name: b"x"})
+    with pytest.raises(ArtifactError, match=r"'slices\.png' is larger than 16 MiB"):
+        save_artifact(tiny_artifact, tmp_path / "model", documents={"slices.png": bytes((16 << 20) + 1)})
+    assert not (tmp_path / "model").exists()
+    save_artifact(tiny_artifact, tmp_path / "model", documents=dict.fromkeys(DOCUMENTS, b""))
+    assert set(read_documents(tmp_path / "model")) == DOCUMENTS
 
 
 def test_a_changed_model_of_format_1_is_refused(tmp_path: Path) -> None:
@@ -290,7 +399,7 @@ def test_a_manifest_that_is_a_link_is_refused_and_says_so(folder: Path, model_fo
     "key",
     [
         *("format", "format_version", "kind", "name", "version"),
-        *("labels", "exclusive", "decision", "provenance", "files"),
+        *("labels", "exclusive", "decision", "provenance", "files", "documents"),
     ],
 )
 def test_a_manifest_without_a_key_is_refused(folder: Path, key: str) -> None:
@@ -331,8 +440,7 @@ def test_files_that_do_not_fit_together_are_refused(folder: Path, name: str, cha
     """The hashes are right here: somebody wrote the manifest for these very files."""
     content = change((folder / name).read_bytes())
     (folder / name).write_bytes(content)
-    facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    rewrite(folder, lambda manifest: manifest["files"].update({name: facts}))
+    rewrite(folder, lambda manifest: manifest["files"].update({name: facts(content)}))
     refused(folder)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from treatystance.corpus import Corpus, Row
 from treatystance.corpus.audit import audit, read_out_of_fold
-from treatystance.crossval import out_of_fold_table
+from treatystance.crossval import out_of_fold
 from treatystance.errors import InputError, MissingExtraError
 from treatystance.statement import LabelSet
 
@@ -246,10 +246,12 @@ def test_what_training_logs_can_be_audited(tmp_path: Path) -> None:
         tested=np.array([2, 0]),
         fold=np.array([1, 0]),
         decisions=SimpleNamespace(
-            tags=np.array([[True, False], [False, False]]), probabilities=np.array([[0.625, 0.25], [0.125, 0.0625]])
+            tags=np.array([[True, False], [False, False]]),
+            uncertain=np.array([[False, True], [False, False]]),
+            probabilities=np.array([[0.625, 0.25], [0.125, 0.0625]]),
         ),
     )
-    content = out_of_fold_table(Corpus(tuple(rows), LABELS), cast(Any, validation))
+    content = out_of_fold(Corpus(tuple(rows), LABELS), cast(Any, validation)).to_jsonl()
     read = read_out_of_fold(table(tmp_path / "out_of_fold.jsonl", content))
     kept = ("id", "labels", "probabilities")
     logged = [json.loads(line) for line in content.splitlines()]

@@ -327,7 +327,7 @@ def test_a_bad_call_is_told_clearly(run: Any, model_folder: Path, tmp_path: Path
         weights.write_bytes(damaged)
     if "NEWER" in bad.arguments:
         manifest = Path(shutil.copytree(model_folder, "newer")) / "manifest.json"
-        manifest.write_text(manifest.read_text("utf-8").replace('"format_version": 3', '"format_version": 4'), "utf-8")
+        manifest.write_text(manifest.read_text("utf-8").replace('"format_version": 4', '"format_version": 5'), "utf-8")
     before = sorted(tmp_path.rglob("*"))
     places = {"MODEL": model_folder, "CHANGED": "changed", "NEWER": "newer", "OK": "We leave.", "EMPTY": " "}
     result = run(*(places.get(word, word) for word in bad.arguments.split()), stdin=b"")

@@ -17,13 +17,14 @@ from treatystance.artifact import Artifact, load_artifact, save_artifact
 from treatystance.calibration import fit_decision_rule
 from treatystance.config import CascadeConfig, DistilledConfig, Recipe, parse_config
 from treatystance.corpus import Corpus, load_corpus
-from treatystance.crossval import CrossValidation, cross_validate, out_of_fold_table
-from treatystance.errors import InputError
+from treatystance.crossval import CrossValidation, cross_validate, finish, out_of_fold
+from treatystance.errors import ConfigError, InputError
 from treatystance.fitting import Fitter
 from treatystance.models.base import Batch
 from treatystance.models.cascade import CascadeModel
 from treatystance.models.encoder import EncoderModel
 from treatystance.models.linear import LinearModel
+from treatystance.statement import LabelSet
 from treatystance.train import Trained, experiment_record, fit
 
 KINDS = ("encoder", "cascade", "distilled")
@@ -234,6 +235,40 @@ def test_a_single_fold_is_refused_before_anything_is_fitted(kind: str, tiny_corp
     assert fitter.encoders == []
 
 
+def test_a_threshold_for_no_label_is_refused_before_anything_is_fitted(kind: str, tiny_corpus: Corpus) -> None:
+    config = recipe(kind, decision={"thresholds": {"withdraw": {"recall": 0.9}}})
+    fitter = StubFitter(tiny_corpus, config.seed)
+    with pytest.raises(ConfigError, match=r"decision.thresholds: unknown label 'withdraw'; known are intent_to_with"):
+        cross_validate(config, tiny_corpus, fitter=fitter)
+    assert fitter.encoders == []
+    exclusive = Corpus(tiny_corpus.rows, LabelSet(tiny_corpus.labels.names, exclusive=True))
+    config = recipe(kind, decision={"thresholds": {"reaffirmation": {"recall": 0.9}}})
+    with pytest.raises(ConfigError, match="the highest score wins"):
+        cross_validate(config, exclusive, fitter=fitter)
+
+
+def test_the_recipe_s_thresholds_are_those_of_the_rule(tiny_corpus: Corpus) -> None:
+    """Also what a threshold cannot reach is said, once, of the rule that goes with the model."""
+    said: list[str] = []
+    points = {"reaffirmation": {"recall": 0.97}, "humanitarian_commitment": {"precision": 1.0}}
+    config = recipe("encoder", decision={"thresholds": points, "slope_weight_power": 0.5})
+    # One sentence without the tag is scored above all that have it.
+    plain = next(row.text for row in tiny_corpus if not row.labels)
+    fitter = StubFitter(tiny_corpus, config.seed, say=said.append, moved=frozenset([plain]))
+    validation = cross_validate(config, tiny_corpus, fitter=fitter)
+    assert said == []
+    _, rule = finish(config, tiny_corpus, validation, fitter)
+    logits, targets = validation.parts["model"], tiny_corpus.take(validation.tested).label_matrix()
+    tags = rule.decide(logits).tags
+    recall = (tags & targets).sum(axis=0) / targets.sum(axis=0)
+    precision = (tags & targets).sum(axis=0) / tags.sum(axis=0)
+    assert recall[1] >= 0.97
+    assert precision[2] < 1
+    assert said == [
+        f"humanitarian_commitment: no threshold is as precise as wanted; taken: the most precise, {precision[2]:.3f}"
+    ]
+
+
 def test_the_names_of_treaties_become_names_of_metrics(distinct: Corpus) -> None:
     """MLflow refuses commas, brackets and apostrophes, and would do so after the first epoch."""
     treaties = ("Pact of Peace, Trade (the People's)", "Accord")
@@ -304,7 +339,7 @@ def check_whole(trained: Trained, corpus: Corpus, folder: Path) -> Artifact:
     assert sorted(validation.tested) == list(range(len(corpus)))
     assert validation.report.n == len(corpus)
     assert sum(report.n for report in validation.fold_reports) == len(corpus)
-    records = [json.loads(line) for line in out_of_fold_table(corpus, validation).splitlines()]
+    records = [json.loads(line) for line in out_of_fold(corpus, validation).to_jsonl().splitlines()]
     assert [record["id"] for record in records] == [corpus.rows[i].id for i in validation.tested]
     assert [record["fold"] for record in records] == validation.fold.tolist()
     np.testing.assert_allclose(

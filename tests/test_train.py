@@ -10,7 +10,7 @@ import pytest
 
 from treatystance.config import LinearConfig, parse_config
 from treatystance.corpus import Corpus, Row
-from treatystance.crossval import cross_validate, fit_model, out_of_fold_table
+from treatystance.crossval import cross_validate, fit_model, out_of_fold
 from treatystance.errors import CorpusError, InputError
 from treatystance.models import linear_fit
 from treatystance.models.base import Batch
@@ -197,11 +197,11 @@ def test_what_was_evaluated_on_is_identified(mixed: Corpus) -> None:
 
 
 def test_out_of_fold_table_holds_no_text(tiny_trained: Trained) -> None:
-    table = out_of_fold_table(tiny_trained.corpus, tiny_trained.validation)
+    table = out_of_fold(tiny_trained.corpus, tiny_trained.validation).to_jsonl()
     records = [json.loads(line) for line in table.splitlines()]
     assert sorted(r["id"] for r in records) == sorted(row.id for row in tiny_trained.corpus)
     assert {key for r in records for key in r} == {
-        "id", "doc_id", "sha256", "fold", "probability", "labels", "tags", "probabilities"
+        "id", "doc_id", "sha256", "fold", "probability", "labels", "tags", "uncertain", "probabilities", "facts"
     }  # fmt: skip
     assert not [row.id for row in tiny_trained.corpus if row.text in table]
     by_id = {row.id: row for row in tiny_trained.corpus}

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from treatystance.config import load_config
-from treatystance.crossval import cross_validate, out_of_fold_table
+from treatystance.crossval import cross_validate, out_of_fold
 from treatystance.fitting import Fitter
 from treatystance.provenance import run_facts
 from treatystance.train import load_data
@@ -56,7 +56,7 @@ def main() -> None:
         }
         here = Path(__file__).parent
         (here / f"{path.stem}.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-        (here / f"{path.stem}.out_of_fold.jsonl").write_text(out_of_fold_table(corpus, found), "utf-8")
+        (here / f"{path.stem}.out_of_fold.jsonl").write_text(out_of_fold(corpus, found).to_jsonl(), "utf-8")
         print(path.stem, record["macro_f1"], flush=True)
 
 

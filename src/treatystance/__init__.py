@@ -13,15 +13,18 @@ The path of a statement through the modules:
     calibration           raw scores → probabilities, tags, abstentions
     stacking              scores of two models → the numbers of a cascade
     evaluation, figures   labels and scores → report and pictures
+    evidence/             what can be said for a model: paired tests, slices, calibration, behaviour, errors, card
     artifact              model ↔ verified folder
     comparison            models to compare with: zero-shot inference, a chat model
     registry, provenance  MLflow: tracking, registry, references
-    fitting, crossval     recipe + corpus → fitted models, and out-of-fold scores, nothing of a fold seen
-    train, gate           recipe → tracked, registered, promoted model
     predictor             Predictor.load(reference).predict(texts)
+    fitting, crossval     recipe + corpus → fitted models, and out-of-fold scores, nothing of a fold seen
+    train                 recipe → tracked, registered model
+    gate                  challenger and champion → findings, and an alias that moves or stays
     tables, batch, pyfunc files and MLflow's interface through the same Predictor
     console               how commands are declared, and how they speak
-    corpus_cli, cli       the command `treatystance`
+    corpus_cli            the commands on labelled data
+    evidence_cli, cli     the other commands of `treatystance`
     bundle, demo          how the bundled model is made; what `make demo` shows
 
 Importing the package loads none of the libraries behind it.

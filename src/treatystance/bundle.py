@@ -17,8 +17,9 @@ from treatystance import __version__
 from treatystance.artifact import save_artifact
 from treatystance.config import Recipe, load_config
 from treatystance.console import say
-from treatystance.crossval import out_of_fold_table
-from treatystance.train import Trained, experiment_record, fit, load_data
+from treatystance.crossval import out_of_fold
+from treatystance.evidence.report import evidence_report
+from treatystance.train import Trained, document, experiment_record, fit, load_data
 
 __all__ = ["build", "main"]
 
@@ -63,18 +64,21 @@ def build(config: Recipe, keep: Path | None = None) -> Trained:
 
 
 def _ship(shipped: _Shipped, keep: Path | None) -> None:
-    trained = build(load_config(shipped.recipe), keep)
+    config = load_config(shipped.recipe)
+    trained = build(config, keep)
+    scored = out_of_fold(trained.corpus, trained.validation)
+    evaluation = config.evaluation
+    evidence = evidence_report(scored, evaluation.resamples, evaluation.confidence, config.seed)
     shipped.folder.parent.mkdir(parents=True, exist_ok=True)
     new = shipped.folder.with_name(shipped.folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    save_artifact(trained.artifact, new, shipped.beside)
+    save_artifact(trained.artifact, new, shipped.beside, document(trained, evidence, say).files())
     shutil.rmtree(shipped.folder, ignore_errors=True)
     new.rename(shipped.folder)
     shipped.record.mkdir(parents=True, exist_ok=True)
     record = json.dumps(experiment_record(trained), indent=1) + "\n"
     (shipped.record / "result.json").write_text(record, "utf-8")
-    table = out_of_fold_table(trained.corpus, trained.validation)
-    (shipped.record / "out_of_fold.jsonl").write_text(table, "utf-8")
+    (shipped.record / "out_of_fold.jsonl").write_text(scored.to_jsonl(), "utf-8")
 
 
 def main() -> None:

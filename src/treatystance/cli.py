@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from treatystance import __version__
     from treatystance.corpus_cli import add_corpus_commands
+    from treatystance.evidence_cli import add_evidence_commands
 
     parser = argparse.ArgumentParser(
         prog="treatystance",
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     promote = add_command(commands, "promote", _promote, "move an alias to a registered model, through the gate")
     promote.add_argument("model", metavar="REF", help="models:/NAME/VERSION or models:/NAME@ALIAS")
     promote.add_argument("--alias", default="champion")
+    promote.add_argument("--rules", type=Path, metavar="FILE", help="bounds, such as configs/gate.yaml: the defaults")
 
     predict = add_command(commands, "predict", _predict, "tag statements, given as arguments, a file or standard input")
     predict.add_argument("text", nargs="*", metavar="TEXT", help="a statement each")
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--restart", action="store_true", help="start anew; this version always does")
 
     add_corpus_commands(commands, reference)
+    add_evidence_commands(commands, reference)
     return parser
 
 
@@ -138,9 +141,11 @@ def _print_report(report: Report, title: str) -> None:
 
 
 def _promote(options: argparse.Namespace) -> None:
+    from treatystance.config import GateRules, load_gate_rules
     from treatystance.gate import promote
 
-    print(promote(options.model, options.alias))
+    rules = load_gate_rules(options.rules) if options.rules else GateRules()
+    print(promote(options.model, options.alias, rules, print))
 
 
 def _predict(options: argparse.Namespace) -> None:

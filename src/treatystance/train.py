@@ -19,23 +19,33 @@ from treatystance.config import Recipe, Source
 from treatystance.corpus.load import codebook_sha256, expand, load_rows
 from treatystance.corpus.public import PUBLISHERS
 from treatystance.corpus.rows import Corpus, Row, infer_labels
+from treatystance.corpus.stats import corpus_stats
 from treatystance.crossval import (
     CrossValidation,
     cross_validate,
     evaluated_sha256,
     finish,
-    out_of_fold_table,
+    out_of_fold,
 )
-from treatystance.errors import CorpusError, InputError
+from treatystance.errors import CorpusError, InputError, ModelReferenceError, TreatystanceError
 from treatystance.evaluation import Report, evaluate_scores
+from treatystance.evidence.behaviour import check, load_suite
+from treatystance.evidence.card import CardFacts
+from treatystance.evidence.documents import Documents, gather
+from treatystance.evidence.paired import compare
+from treatystance.evidence.report import AS_DRAWN, ORDINARY, calibration_metrics, evidence_report
+from treatystance.evidence.scored import ScoredRows, read_scored
 from treatystance.fitting import Fitter, Progress, Track
 from treatystance.models.base import Batch
+from treatystance.predictor import Predictor
 from treatystance.provenance import environment_lock, run_facts
 from treatystance.split import near_duplicates
+from treatystance.statement import LabelSet
 
-__all__ = ["Trained", "evaluate", "experiment_record", "fit", "load_data", "train"]
+__all__ = ["Trained", "document", "evaluate", "experiment_record", "fit", "load_data", "train"]
 
 Indices = npt.NDArray[np.intp]
+CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,7 @@ def fit(
         validation = cross_validate(config, corpus, pairs, say, fitter)
         say("fitting on all rows")
         model, rule = finish(config, corpus, validation, fitter)
+    counts = corpus_stats(corpus)
     provenance = {
         "config": config.model_dump(mode="json"),
         "config_sha256": config.sha256,
@@ -135,6 +146,7 @@ def fit(
         "codebook_sha256": corpus.codebook_sha256,
         "evaluated_sha256": evaluated_sha256(corpus, validation),
         "sentences": len(corpus),
+        "counts": {key: counts[key] for key in ("statements", "labels", "no_label", "governments", "by_origin")},
         "seed": config.seed,
         "cross_validation": validation.report.to_dict(),
         "ordinary_text": validation.ordinary.to_dict(),
@@ -146,18 +158,33 @@ def fit(
 def experiment_record(trained: Trained) -> dict[str, Any]:
     """One flat record of a run, for `experiments/`: settings, hashes, seed, commit and figures."""
     provenance = trained.artifact.provenance
-    facts = {
-        key: value for key, value in provenance.items() if key not in ("config", "cross_validation", "ordinary_text")
-    }
+    nested = ("config", "counts", "cross_validation", "ordinary_text")
+    facts = {key: value for key, value in provenance.items() if key not in nested}
     return {
         "name": trained.artifact.name,
         "version": trained.artifact.version,
         **facts,
+        **_flat(provenance["counts"], "counts."),
         **{f"config.{key}": value for key, value in _flat(provenance["config"]).items()},
         **_flat(trained.artifact.model.describe(), "model."),
         **{key: round(value, 6) for key, value in _metrics(trained.validation.report).items()},
         **{key: round(value, 6) for key, value in _metrics(trained.validation.ordinary, "ordinary.").items()},
     }
+
+
+def document(trained: Trained, evidence: Mapping[str, Any], say: Progress = lambda message: None) -> Documents:
+    """The card of a trained model, with pictures; models of the default tags go through the behavioural tests.
+
+    Args:
+        trained: the model.
+        evidence: what `evidence_report` says of its out-of-fold table.
+        say: told what the tests found.
+    """
+    artifact, behaviour = trained.artifact, None
+    if artifact.labels == LabelSet():
+        behaviour = check(Predictor(artifact).predict, load_suite())
+        say(f"behavioural tests: {behaviour.passed} of {behaviour.cases} pass")
+    return gather(CardFacts.of_manifest(artifact.to_dict()), evidence, behaviour)
 
 
 def train(config: Recipe, say: Progress = lambda message: None, folder: Path | None = None) -> tuple[Trained, str]:
@@ -186,13 +213,26 @@ def train(config: Recipe, say: Progress = lambda message: None, folder: Path | N
         targets = corpus.label_matrix()[validation.tested]
         decisions = validation.decisions
         origins = ", ".join(sorted({PUBLISHERS.get(row.origin, row.origin) for row in corpus.rows}))
+        say("measuring calibration, slices and abstention")
+        scored = out_of_fold(corpus, validation)
+        settings = (config.evaluation.resamples, config.evaluation.confidence, config.seed)
+        evidence = evidence_report(scored, *settings)
+        for weak in evidence["worst_slices"]:
+            say(f"weak: {weak['line']}")
+        texts = _against_champion(config, scored, say)
+        documents = document(trained, evidence, say)
+        if documents.behaviour:
+            texts["behaviour.json"] = json.dumps(documents.behaviour.to_dict(), indent=1, ensure_ascii=False)
         say("tracking and registering")
         with tempfile.TemporaryDirectory(prefix="treatystance-") as work:
             run = log_run(
                 artifact,
                 run_id=opened.run_id,
                 parameters=_flat(config.model_dump(mode="json")) | _flat(artifact.model.describe(), "model."),
-                metrics=_metrics(validation.report) | _metrics(validation.ordinary, "ordinary_"),
+                metrics=_metrics(validation.report)
+                | _metrics(validation.ordinary, "ordinary_")
+                | calibration_metrics(evidence)
+                | ({"behaviour.pass_rate": documents.behaviour.pass_rate} if documents.behaviour else {}),
                 fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
                 tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},
                 dataset_sha256=corpus.sha256,
@@ -200,19 +240,52 @@ def train(config: Recipe, say: Progress = lambda message: None, folder: Path | N
                 texts={
                     "report.json": json.dumps(validation.report.to_dict(), indent=1),
                     "report_ordinary_text.json": json.dumps(validation.ordinary.to_dict(), indent=1),
-                    "out_of_fold.jsonl": out_of_fold_table(corpus, validation),
+                    "out_of_fold.jsonl": scored.to_jsonl(),
+                    "evidence.json": json.dumps(evidence, indent=1, ensure_ascii=False, allow_nan=False),
                     "environment.txt": environment_lock(),
+                    "README.md": documents.card,
+                    **texts,
                 },
                 figures={
                     "confusion.png": confusion_figure(corpus.labels, targets, decisions.tags),
                     "precision_recall.png": precision_recall_figure(
                         corpus.labels, targets, decisions.probabilities, decisions.tags
                     ),
+                    **documents.figures,
                 },
                 work=Path(work),
+                documents=documents.files(),
             )
     say(f"run {run.run_id}")
     return trained, run.reference
+
+
+def _against_champion(config: Recipe, scored: ScoredRows, say: Progress) -> dict[str, str]:
+    """The paired comparison with the model that is champion now, as a file for the run; none where there is none."""
+    from treatystance.registry import aliased_version, run_file
+
+    try:
+        champion = aliased_version(config.name, CHAMPION)
+    except ModelReferenceError:  # nothing of this name is registered yet
+        return {}
+    if champion is None:
+        return {}
+    name = f"models:/{config.name}/{champion}"
+    try:
+        current = read_scored(run_file(config.name, champion, "out_of_fold.jsonl"), scored.labels)
+        settings = config.evaluation.resamples, config.evaluation.confidence, config.seed
+        ways = {way: compare(scored, current, *settings, way == ORDINARY) for way in (AS_DRAWN, ORDINARY)}
+    except TreatystanceError as error:
+        say(f"not compared with the champion {name}: {error}")
+        return {}
+    change = ways[AS_DRAWN].macro_f1
+    low, high = change.interval
+    say(
+        f"against the champion {name}: macro-F1 {change.challenger:.3f} to {change.champion:.3f}, "
+        f"difference {change.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    )
+    record = {"champion": name} | {way: comparison.to_dict() for way, comparison in ways.items()}
+    return {"comparison_with_champion.json": json.dumps(record, indent=1)}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
