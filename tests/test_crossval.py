@@ -24,8 +24,9 @@ from treatystance.models.base import Batch
 from treatystance.models.cascade import CascadeModel
 from treatystance.models.encoder import EncoderModel
 from treatystance.models.linear import LinearModel
+from treatystance.recording import experiment_record
 from treatystance.statement import LabelSet
-from treatystance.train import Trained, experiment_record, fit
+from treatystance.train import Trained, fit
 
 KINDS = ("encoder", "cascade", "distilled")
 FOLDS = 3
@@ -347,7 +348,7 @@ def check_whole(trained: Trained, corpus: Corpus, folder: Path) -> Artifact:
     )
     assert artifact.provenance["cross_validation"] == validation.report.to_dict()
     assert parse_config(artifact.provenance["config"]).sha256 == artifact.provenance["config_sha256"]
-    record = json.loads(json.dumps(experiment_record(trained), allow_nan=False))
+    record = json.loads(json.dumps(experiment_record(artifact, validation), allow_nan=False))
     assert record["macro_f1"] == pytest.approx(validation.report.macro_f1, abs=1e-6)
     save_artifact(artifact, folder / "model")
     back = load_artifact(folder / "model")

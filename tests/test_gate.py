@@ -234,7 +234,36 @@ def test_an_alias_that_cannot_be_moved_fails_its_record(store: Store, monkeypatc
     monkeypatch.setattr(registry, "set_alias", stuck)
     with pytest.raises(TreatystanceError, match="cannot be moved"):
         promote(store["first"], "stuck", RULES)
+    run = store.decisions()[0]
+    assert run.info.status == "FAILED"
+    note = store.client.get_model_version("gate", "1").tags["gate.stuck"]
+    assert note == f"failed: the alias was not moved (run {run.info.run_id})"
+
+
+def test_an_alias_that_moved_while_the_challenger_was_judged_stays(store: Store) -> None:
+    """Otherwise the later of two judgements, made against the same champion, would win unseen."""
+    promote(store["first"], "raced", RULES)
+
+    def meanwhile(line: str) -> None:
+        store.client.set_registered_model_alias("gate", "raced", "3")
+
+    with pytest.raises(TreatystanceError, match="promote again") as caught:
+        promote(store["better"], "raced", RULES, meanwhile)
+    assert not isinstance(caught.value, GateError)
+    assert model_version("models:/gate@raced") == ("gate", "3")
     assert store.decisions()[0].info.status == "FAILED"
+
+
+@pytest.mark.parametrize("alias", ["v1", "Latest", "a b", "a/b", ""])
+def test_a_name_that_no_alias_may_have_is_refused_before_anything_is_judged(
+    store: Store, alias: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(store.decisions())
+    assert cli.main(["promote", store["first"], "--alias", alias]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"no alias may be named {alias!r}" in err
+    assert len(store.decisions()) == before
 
 
 def test_champion_is_the_default_alias(store: Store) -> None:
@@ -275,6 +304,7 @@ def test_a_model_without_its_table_is_not_judged(
     reference = registered(replace(tiny_artifact, name="gate"), table, tmp_path / "model")
     with pytest.raises(InputError, match=told) as caught:
         promote(reference, "tableless", RULES)
+    assert reference in str(caught.value)  # a temporary path says nothing of which model it is
     assert "\n" not in str(caught.value)
     assert len(store.decisions()) == before
 

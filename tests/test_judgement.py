@@ -232,6 +232,15 @@ def test_behaviour(behaviour: dict[str, tuple[int, int]], wanted: set[str]) -> N
         assert ("denial" if behaviour["denial"][0] < 12 else "troops") in findings["phenomena"].sentence
 
 
+def test_a_fall_by_just_the_bound_is_no_larger_in_floats() -> None:
+    """7/12 - 4/12 is a little more than 0.25."""
+    some = table("bundled").take(range(400))
+    before, after = ({"denial": (passed, 12)} for passed in (7, 4))
+    rules = RULES.model_copy(update={"behaviour_fall": 0.25})
+    findings = judge(Candidate("new", some, after), Candidate("old", some, before), rules)
+    assert refused({finding.criterion: finding for finding in findings}) == set()
+
+
 def test_without_behavioural_tests_the_rest_is_judged() -> None:
     some = table("bundled").take(range(400))
     findings = found(some, some, behaviour=None)

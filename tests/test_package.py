@@ -46,6 +46,7 @@ ORDER = (
         "predictor",
         "fitting",
         "crossval",
+        "recording",
         "train",
         "gate",
         "tables",

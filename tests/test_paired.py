@@ -11,7 +11,8 @@ from sklearn.metrics import brier_score_loss, f1_score
 from treatystance.errors import InputError
 from treatystance.evaluation import evaluate_scores, replicates
 from treatystance.evidence.paired import Difference, PairedComparison, aligned, compare, compare_parts
-from treatystance.evidence.paired_calibration import calibration_error, compare_calibration
+from treatystance.evidence.paired_calibration import compare_calibration
+from treatystance.evidence.reliability import calibration, calibration_error, equal_mass
 from treatystance.evidence.scored import ScoredRows
 from treatystance.statement import LabelSet
 
@@ -203,6 +204,7 @@ def changed(name: str, *places: int) -> Callable[[ScoredRows], ScoredRows]:
         (changed("documents", 7, 8), ["2 rows of another document"]),
         (changed("targets", 1, 2, 3), ["3 rows with other labels"]),
         (changed("fold", 0, 10), ["2 rows tested in another fold"]),
+        (lambda s: replace(s, drawn=s.drawn / 2), ["75 rows that stand for another number of sentences"]),
         (lambda s: changed("fold", 0)(changed("sha256", 1)(s)), ["1 rows with another sentence, 1 rows tested"]),
         (lambda s: s.take([]), ["75 rows that only the challenger's"]),
         (lambda s: replace(s, labels=LabelSet(("out", "stay"))), ["['out', 'in']", "['out', 'stay']"]),
@@ -233,18 +235,18 @@ def test_to_dict_is_plain() -> None:
     assert len(macro["interval"]) == 2
 
 
-def naive_error(target: Any, p: Any, weights: Any) -> float:
-    """Expected calibration error, bin by bin."""
-    total = 0.0
+def naive_error(target: Any, p: Any, weights: Any, whole: Any) -> float:
+    """Expected calibration error, bin by bin; the bins have equal mass in the whole table."""
+    total, bins = 0.0, equal_mass(p, whole, 10)
     for i in range(10):
-        inside = (p >= i / 10) & ((p < (i + 1) / 10) | (i == 9))
+        inside = bins == i
         if weights[inside].sum():
             gap = np.average(p[inside], weights=weights[inside]) - np.average(target[inside], weights=weights[inside])
             total += abs(gap) * weights[inside].sum()
     return float(total / weights.sum())
 
 
-def naive_skill(target: Any, p: Any, weights: Any) -> float:
+def naive_skill(target: Any, p: Any, weights: Any, whole: Any) -> float:
     base = np.full(len(p), np.average(target, weights=weights))
     if base[0] in (0, 1):
         return np.nan
@@ -263,8 +265,10 @@ def test_calibration_equals_a_naive_loop() -> None:
                 (found[name].brier_skill, naive_skill),
             ):
 
-                def value(scored: ScoredRows, weights: Any, figure: Any = figure, k: int = k) -> float:
-                    return float(figure(scored.targets[:, k], scored.probabilities[:, k], weights))
+                def value(
+                    scored: ScoredRows, weights: Any, figure: Any = figure, k: int = k, whole: Any = each
+                ) -> float:
+                    return float(figure(scored.targets[:, k], scored.probabilities[:, k], weights, whole))
 
                 assert part.challenger == pytest.approx(value(mine, each))
                 assert part.champion == pytest.approx(value(theirs, each))
@@ -272,11 +276,20 @@ def test_calibration_equals_a_naive_loop() -> None:
                 assert part.interval == pytest.approx(np.nanquantile(gaps, [0.1, 0.9]))
 
 
+def test_the_gate_and_the_report_mean_the_same_by_calibration_error() -> None:
+    mine, theirs = table(1), table(2)
+    for found, each in zip(compare_calibration(mine, theirs, 20), (None, mine.weights), strict=True):
+        for scored, model in ((mine, "challenger"), (theirs, "champion")):
+            told = calibration(scored, each, resamples=20)
+            for name in LABELS.names:
+                assert getattr(found[name].calibration_error, model) == pytest.approx(told[name].ece)
+
+
 def test_calibration_error_of_sure_and_right_is_nothing_and_of_sure_and_wrong_is_all() -> None:
-    target, weights = np.array([True, True, False]), np.array([1.0, 2.0, 5.0])
-    assert calibration_error(target, target.astype(float), weights) == 0
-    assert calibration_error(target, 1.0 - target, weights) == 1
-    assert calibration_error(target, np.full(3, 3 / 8), weights) == pytest.approx(0)
+    target, weights = np.array([1.0, 1.0, 0.0]), np.array([1.0, 2.0, 5.0])
+    assert calibration_error(target, target, weights) == 0
+    assert calibration_error(1 - target, target, weights) == 1
+    assert calibration_error(np.full(3, 3 / 8), target, weights) == pytest.approx(0)
 
 
 def test_calibration_of_a_label_on_no_row() -> None:

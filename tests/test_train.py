@@ -14,9 +14,10 @@ from treatystance.crossval import cross_validate, fit_model, out_of_fold
 from treatystance.errors import CorpusError, InputError
 from treatystance.models import linear_fit
 from treatystance.models.base import Batch
+from treatystance.recording import experiment_record
 from treatystance.split import near_duplicates
 from treatystance.statement import DEFAULT_LABELS, LabelSet
-from treatystance.train import Trained, evaluate, experiment_record, fit, load_data
+from treatystance.train import Trained, evaluate, fit, load_data
 
 QUICK = {"word_ngrams": [1, 1], "char_ngrams": None}
 GROUPED = {"kind": "grouped", "folds": 3, "inner_folds": 2}
@@ -176,7 +177,7 @@ def test_provenance_identifies_the_run(tiny_trained: Trained, tiny_config: Linea
     assert provenance["codebook_sha256"] == tiny_corpus.codebook_sha256
     assert provenance["sentences"] == len(tiny_corpus)
     assert provenance["cross_validation"] == tiny_trained.validation.report.to_dict()
-    record = experiment_record(tiny_trained)
+    record = experiment_record(tiny_trained.artifact, tiny_trained.validation)
     assert (record["name"], record["version"], record["seed"]) == ("tiny", "1", 7)
     assert record["config.features.char_ngrams"] == [3, 4]
     assert record["macro_f1"] == pytest.approx(tiny_trained.validation.report.macro_f1, abs=1e-6)

@@ -98,7 +98,10 @@ def test_a_run_is_compared_with_the_champion_on_the_same_rows(store: Store) -> N
     assert record["ordinary_text"]["ordinary"] is True
     (line,) = said
     assert line.startswith("against the champion models:/small/1: macro-F1 ")
-    assert f"difference {record['as_drawn']['macro_f1']['difference']:+.3f}" in line
+    macro = record["as_drawn"]["macro_f1"]
+    assert (
+        f"macro-F1 {macro['champion']:.3f} to {macro['challenger']:.3f}, difference {macro['difference']:+.3f}" in line
+    )
 
 
 def test_other_folds_are_not_compared_and_one_line_says_so(store: Store) -> None:

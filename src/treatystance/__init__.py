@@ -19,6 +19,7 @@ The path of a statement through the modules:
     registry, provenance  MLflow: tracking, registry, references
     predictor             Predictor.load(reference).predict(texts)
     fitting, crossval     recipe + corpus → fitted models, and out-of-fold scores, nothing of a fold seen
+    recording             a run's settings and figures → flat records and metrics
     train                 recipe → tracked, registered model
     gate                  challenger and champion → findings, and an alias that moves or stays
     tables, batch, pyfunc files and MLflow's interface through the same Predictor

@@ -19,7 +19,8 @@ from treatystance.config import Recipe, load_config
 from treatystance.console import say
 from treatystance.crossval import out_of_fold
 from treatystance.evidence.report import evidence_report
-from treatystance.train import Trained, document, experiment_record, fit, load_data
+from treatystance.recording import experiment_record
+from treatystance.train import Trained, document, fit, load_data
 
 __all__ = ["build", "main"]
 
@@ -76,7 +77,7 @@ def _ship(shipped: _Shipped, keep: Path | None) -> None:
     shutil.rmtree(shipped.folder, ignore_errors=True)
     new.rename(shipped.folder)
     shipped.record.mkdir(parents=True, exist_ok=True)
-    record = json.dumps(experiment_record(trained), indent=1) + "\n"
+    record = json.dumps(experiment_record(trained.artifact, trained.validation), indent=1) + "\n"
     (shipped.record / "result.json").write_text(record, "utf-8")
     (shipped.record / "out_of_fold.jsonl").write_text(scored.to_jsonl(), "utf-8")
 

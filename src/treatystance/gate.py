@@ -9,7 +9,7 @@ from typing import Any
 
 from treatystance.artifact import Artifact
 from treatystance.config import GateRules
-from treatystance.errors import GateError
+from treatystance.errors import GateError, InputError
 from treatystance.evidence.behaviour import check, load_suite
 from treatystance.evidence.judgement import Candidate, Finding, judge
 from treatystance.evidence.scored import read_scored
@@ -45,6 +45,7 @@ def promote(
         GateError: the gate refused; the message says why, with figures.
         InputError: there is no such registered model, or one of the two cannot be judged: its files or its
             out-of-fold table are missing or damaged. No decision is made, none tracked.
+        TreatystanceError: MLflow refused, or the alias moved while the challenger was judged. The alias stays.
     """
     rules = rules or GateRules()
     name, version = model_version(reference)
@@ -72,6 +73,7 @@ def promote(
         name,
         version,
         alias,
+        current,
         not failed,
         why,
         parameters={
@@ -97,7 +99,11 @@ def promote(
 def _candidate(name: str, version: str, suite: Suite | None) -> tuple[Artifact, Candidate]:
     reference = f"models:/{name}/{version}"
     artifact = load_reference(reference)
-    scored = read_scored(run_file(name, version, "out_of_fold.jsonl"), artifact.labels)
+    path = run_file(name, version, "out_of_fold.jsonl")
+    try:
+        scored = read_scored(path, artifact.labels)
+    except InputError as error:  # the path is a copy's: it does not tell which model's
+        raise InputError(f"{reference}: {error}") from None
     behaviour = None
     if artifact.labels == LabelSet():
         behaviour = check(Predictor(artifact).predict, suite or load_suite()).phenomena

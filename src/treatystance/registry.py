@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 import warnings
@@ -39,6 +40,8 @@ DEFAULT_TRACKING = "sqlite:///mlflow.db"
 LATEST = "latest_trained"
 # The folder of ours inside a logged model: fixed here, not read from the model's own description.
 _INSIDE = Path("data") / "treatystance_model"
+# What MLflow takes, so that a name it refuses is refused before anything is judged.
+_ALIAS = re.compile(r"(?!(?:latest|v\d+)$)[\w-]{1,200}", re.IGNORECASE)
 _PACKAGED = ("minilm", "minilm-cascade")
 _PACKAGE = "treatystance_minilm"
 
@@ -302,8 +305,13 @@ def aliased_version(name: str, alias: str) -> str | None:
     """The version that an alias of a registered model stands for, or None where there is no such alias.
 
     Raises:
-        ModelReferenceError: there is no such registered model, or the registry cannot be read.
+        ModelReferenceError: there is no such registered model, no alias can have this name, or the registry cannot be
+            read.
     """
+    if not _ALIAS.fullmatch(alias):
+        raise ModelReferenceError(
+            f"no alias may be named {alias!r}: give letters, digits, _ and -, but not latest, nor v and a number"
+        )
     with _mlflow(ModelReferenceError, f"no registered model {name!r}") as mlflow:
         aliases = mlflow.MlflowClient().get_registered_model(name).aliases
     return str(aliases[alias]) if alias in aliases else None
@@ -337,6 +345,7 @@ def log_decision(
     name: str,
     version: str,
     alias: str,
+    current: str | None,
     promoted: bool,
     why: str,
     *,
@@ -354,6 +363,7 @@ def log_decision(
         name: of the registered model.
         version: that was judged.
         alias: that was asked for.
+        current: the version that had it when this one was judged.
         promoted: whether the gate let it pass.
         why: one line.
         parameters: flat parameters.
@@ -365,7 +375,7 @@ def log_decision(
         The id of the run.
 
     Raises:
-        TreatystanceError: MLflow refused.
+        TreatystanceError: MLflow refused, or the alias has moved meanwhile.
     """
     decision = "promoted" if promoted else "refused"
     with _mlflow(TreatystanceError, "the decision cannot be tracked") as mlflow:
@@ -377,10 +387,20 @@ def log_decision(
             for file, text in texts.items():
                 mlflow.log_text(text, file)
             note = {f"gate.{alias}": f"{decision}: {why[:4000]} (run {run.info.run_id})"}
-            if promoted:
-                set_alias(name, alias, version, note)
-            else:
+            if not promoted:
                 _note(mlflow, name, version, note)
+                return str(run.info.run_id)
+            if (now := aliased_version(name, alias)) != current:
+                raise TreatystanceError(
+                    f"the alias {alias!r} went from version {current} to {now} meanwhile; promote again"
+                )
+            try:
+                set_alias(name, alias, version, note)
+            except TreatystanceError:
+                # The version noted a promotion that did not come about.
+                failed = f"failed: the alias was not moved (run {run.info.run_id})"
+                _note(mlflow, name, version, {f"gate.{alias}": failed})
+                raise
     return str(run.info.run_id)
 
 

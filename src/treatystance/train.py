@@ -11,9 +11,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from treatystance.artifact import Artifact
 from treatystance.config import Recipe, Source
 from treatystance.corpus.load import codebook_sha256, expand, load_rows
@@ -39,12 +36,12 @@ from treatystance.fitting import Fitter, Progress, Track
 from treatystance.models.base import Batch
 from treatystance.predictor import Predictor
 from treatystance.provenance import environment_lock, run_facts
+from treatystance.recording import flat, report_metrics
 from treatystance.split import near_duplicates
 from treatystance.statement import LabelSet
 
-__all__ = ["Trained", "document", "evaluate", "experiment_record", "fit", "load_data", "train"]
+__all__ = ["Trained", "document", "evaluate", "fit", "load_data", "train"]
 
-Indices = npt.NDArray[np.intp]
 CHAMPION = "champion"
 
 
@@ -155,23 +152,6 @@ def fit(
     return Trained(Artifact(config.name, version, model, rule, provenance), validation, corpus)
 
 
-def experiment_record(trained: Trained) -> dict[str, Any]:
-    """One flat record of a run, for `experiments/`: settings, hashes, seed, commit and figures."""
-    provenance = trained.artifact.provenance
-    nested = ("config", "counts", "cross_validation", "ordinary_text")
-    facts = {key: value for key, value in provenance.items() if key not in nested}
-    return {
-        "name": trained.artifact.name,
-        "version": trained.artifact.version,
-        **facts,
-        **_flat(provenance["counts"], "counts."),
-        **{f"config.{key}": value for key, value in _flat(provenance["config"]).items()},
-        **_flat(trained.artifact.model.describe(), "model."),
-        **{key: round(value, 6) for key, value in _metrics(trained.validation.report).items()},
-        **{key: round(value, 6) for key, value in _metrics(trained.validation.ordinary, "ordinary.").items()},
-    }
-
-
 def document(trained: Trained, evidence: Mapping[str, Any], say: Progress = lambda message: None) -> Documents:
     """The card of a trained model, with pictures; models of the default tags go through the behavioural tests.
 
@@ -228,12 +208,12 @@ def train(config: Recipe, say: Progress = lambda message: None, folder: Path | N
             run = log_run(
                 artifact,
                 run_id=opened.run_id,
-                parameters=_flat(config.model_dump(mode="json")) | _flat(artifact.model.describe(), "model."),
-                metrics=_metrics(validation.report)
-                | _metrics(validation.ordinary, "ordinary_")
+                parameters=flat(config.model_dump(mode="json")) | flat(artifact.model.describe(), "model."),
+                metrics=report_metrics(validation.report)
+                | report_metrics(validation.ordinary, "ordinary_")
                 | calibration_metrics(evidence)
                 | ({"behaviour.pass_rate": documents.behaviour.pass_rate} if documents.behaviour else {}),
-                fold_metrics=[_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
+                fold_metrics=[report_metrics(report, "fold_", intervals=False) for report in validation.fold_reports],
                 tags={key: value for key, value in artifact.provenance.items() if isinstance(value, str)},
                 dataset_sha256=corpus.sha256,
                 dataset_source=origins,
@@ -281,44 +261,11 @@ def _against_champion(config: Recipe, scored: ScoredRows, say: Progress) -> dict
     change = ways[AS_DRAWN].macro_f1
     low, high = change.interval
     say(
-        f"against the champion {name}: macro-F1 {change.challenger:.3f} to {change.champion:.3f}, "
+        f"against the champion {name}: macro-F1 {change.champion:.3f} to {change.challenger:.3f}, "
         f"difference {change.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
     )
     record = {"champion": name} | {way: comparison.to_dict() for way, comparison in ways.items()}
     return {"comparison_with_champion.json": json.dumps(record, indent=1)}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            for i, part in enumerate(value):
-                flat |= _flat(part, f"{prefix}{key}.{i}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _metrics(report: Report, prefix: str = "", intervals: bool = True) -> dict[str, float]:
-    """Flat metrics; undefined ones (a label that a fold lacks) are left out."""
-    metrics = {
-        "macro_f1": report.macro_f1,
-        "weighted_f1": report.weighted_f1,
-        "macro_average_precision": report.macro_average_precision,
-        "exact_match": report.exact_match,
-        "rows": float(report.n),
-    }
-    if intervals:
-        metrics["macro_f1_low"], metrics["macro_f1_high"] = report.macro_f1_ci
-    for label, part in report.per_label.items():
-        for name in ("precision", "recall", "f1", "average_precision", "support"):
-            metrics[f"{label}.{name}"] = float(getattr(part, name))
-        if intervals:
-            for name in ("precision", "recall", "f1"):
-                metrics[f"{label}.{name}_low"], metrics[f"{label}.{name}_high"] = getattr(part, f"{name}_ci")
-    return {prefix + name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
 def evaluate(reference: str, path: Path, resamples: int = 1000, seed: int = 0) -> tuple[Report, str]:

@@ -11,13 +11,15 @@ from treatystance.config import GateRules
 from treatystance.errors import InputError
 from treatystance.evaluation import f1_scores
 from treatystance.evidence.paired import Difference, PairedComparison, aligned, compare, compare_parts
-from treatystance.evidence.paired_calibration import calibration_error, compare_calibration
+from treatystance.evidence.paired_calibration import compare_calibration
+from treatystance.evidence.reliability import calibration_error
 from treatystance.evidence.scored import ScoredRows
 
 __all__ = ["Candidate", "Finding", "judge"]
 
 _COUNTED = ("as drawn", "in ordinary text")
 _SHOWN = 3  # of a list of faults, in a sentence
+_ROUNDING = 1e-9  # in floats, a fall from 7 to 4 of 12 cases is a little more than a quarter
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,12 @@ def _behaviour(challenger: Candidate, champion: Candidate, rules: GateRules) -> 
         return [Finding("behaviour", False, "the models were put to different behavioural tests")]
     before, after = _mean(theirs), _mean(mine)
     falls = sorted(((theirs[name] - mine[name], name) for name in mine), key=lambda item: -item[0])
-    broken = [item for item in falls if item[0] > rules.phenomenon_fall]
+    broken = [item for item in falls if item[0] > rules.phenomenon_fall + _ROUNDING]
     said = [f"{name} {theirs[name]:.0%} to {mine[name]:.0%}" for _, name in broken or falls[:1]]
     return [
         Finding(
             "behaviour",
-            before - after <= rules.behaviour_fall,
+            before - after <= rules.behaviour_fall + _ROUNDING,
             f"mean pass rate {before:.1%} to {after:.1%} over {len(mine)} phenomena; it may fall by "
             f"{rules.behaviour_fall:.1%}",
             {"challenger": after, "champion": before},
@@ -212,7 +214,7 @@ def _first_macro_f1(mine: ScoredRows, rules: GateRules) -> Finding:
 
 def _first_calibration(mine: ScoredRows, rules: GateRules) -> Finding:
     errors = {
-        f"{label} {counted}": calibration_error(mine.targets[:, k], mine.probabilities[:, k], weights)
+        f"{label} {counted}": calibration_error(mine.probabilities[:, k], mine.targets[:, k], weights)
         for counted, weights in zip(_COUNTED, (np.ones(len(mine)), mine.weights), strict=True)
         for k, label in enumerate(mine.labels.names)
     }

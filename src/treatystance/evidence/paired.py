@@ -200,7 +200,8 @@ def aligned(challenger: ScoredRows, champion: ScoredRows) -> ScoredRows:
     """The champion's table in the challenger's order.
 
     Raises:
-        InputError: the tables are not of the same rows, sentences, documents, labels and folds; says how many differ.
+        InputError: the tables are not of the same rows, sentences, documents, labels, folds and weights; says how many
+            differ.
     """
     if challenger.labels != champion.labels:
         mine, theirs = (
@@ -224,6 +225,7 @@ def aligned(challenger: ScoredRows, champion: ScoredRows) -> ScoredRows:
         "rows of another document": differing(np.array(challenger.documents), np.array(champion.documents)),
         "rows with other labels": differing(challenger.targets, champion.targets),
         "rows tested in another fold": differing(challenger.fold, champion.fold),
+        "rows that stand for another number of sentences": differing(challenger.drawn, champion.drawn),
     }
     if faults := [f"{count} {what}" for what, count in counts.items() if count]:
         raise InputError(

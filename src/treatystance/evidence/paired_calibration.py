@@ -9,12 +9,11 @@ import numpy as np
 
 from treatystance.evaluation import Bools, replicates
 from treatystance.evidence.paired import Difference, aligned, difference
+from treatystance.evidence.reliability import BINS, equal_mass
 from treatystance.evidence.scored import ScoredRows
 from treatystance.models.base import Floats
 
-__all__ = ["CalibrationChange", "calibration_error", "compare_calibration"]
-
-_BINS = 10
+__all__ = ["CalibrationChange", "compare_calibration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,9 @@ def compare_calibration(
 ) -> tuple[dict[str, CalibrationChange], dict[str, CalibrationChange]]:
     """Compare the probabilities of two out-of-fold tables of the same rows, label by label.
 
-    The expected calibration error is over ten bins of equal width (Guo et al. 2017) of the probability that the label
-    is carried. The Brier skill score is 1 less the ratio of the Brier score to that of always saying the base rate.
+    The expected calibration error is that of the report (`calibration_error` in `reliability`); its bins of equal mass
+    are made once, on the whole table, and kept in every resample. The Brier skill score is 1 less the ratio of the
+    Brier score to that of always saying the base rate.
 
     Args:
         challenger: one table.
@@ -53,15 +53,15 @@ def compare_calibration(
     champion = aligned(challenger, champion)
     rows, columns = challenger.targets.shape
     parts = [
-        _Sums.of(challenger.targets[:, k], scored.probabilities[:, k])
+        (each, _Sums.of(challenger.targets[:, k], scored.probabilities[:, k], each))
+        for each in (np.ones(rows), challenger.weights)
         for k in range(columns)
         for scored in (challenger, champion)
     ]
-    weightings = (np.ones(rows), challenger.weights)
 
     def statistic(drawn: Floats) -> Floats:
         """Error and skill: shape (resamples, weightings, labels, models, 2)."""
-        values = [part.figures(drawn * each) for each in weightings for part in parts]
+        values = [part.figures(drawn * each) for each, part in parts]
         return np.stack(values, axis=1).reshape(len(drawn), 2, columns, 2, 2)
 
     point = statistic(np.ones((1, rows)))[0]
@@ -76,11 +76,6 @@ def compare_calibration(
     return drawn, ordinary
 
 
-def calibration_error(target: Bools, probability: Floats, weights: Floats) -> float:
-    """Expected calibration error of one label's probabilities, as in `compare_calibration`; each of shape (rows,)."""
-    return float(_Sums.of(target, probability).figures(weights[None])[0, 0])
-
-
 @dataclass(frozen=True)
 class _Sums:
     """What is summed by row weights: shape (rows, bins + 2), sparse."""
@@ -88,11 +83,10 @@ class _Sums:
     table: Any
 
     @classmethod
-    def of(cls, target: Bools, probability: Floats) -> _Sums:
+    def of(cls, target: Bools, probability: Floats, weights: Floats) -> _Sums:
         from scipy.sparse import csr_array
 
-        bins = np.minimum((probability * _BINS).astype(np.intp), _BINS - 1)
-        gaps = np.eye(_BINS)[bins] * (probability - target)[:, None]
+        gaps = np.eye(BINS)[equal_mass(probability, weights, BINS)] * (probability - target)[:, None]
         return cls(csr_array(np.column_stack([gaps, target, (probability - target) ** 2])))
 
     def figures(self, weights: Floats) -> Floats:
@@ -101,8 +95,8 @@ class _Sums:
         The skill is NaN where every row carries the label, or none does.
         """
         sums = weights @ self.table / weights.sum(axis=1, keepdims=True)
-        base = sums[:, _BINS]
+        base = sums[:, BINS]
         spread = base * (1 - base)
-        ratio = np.divide(sums[:, _BINS + 1], spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+        ratio = np.divide(sums[:, BINS + 1], spread, out=np.full(spread.shape, np.nan), where=spread > 0)
         # In a bin, the sum of probability less target is its gap times its weight.
-        return np.column_stack([np.abs(sums[:, :_BINS]).sum(axis=1), 1 - ratio])
+        return np.column_stack([np.abs(sums[:, :BINS]).sum(axis=1), 1 - ratio])

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from treatystance.evaluation import Interval, replicates
+from treatystance.evaluation import Bools, Interval, replicates
 from treatystance.evidence.scored import ScoredRows
 from treatystance.evidence.values import plain, ratio
 from treatystance.models.base import Floats, sigmoid
 
-__all__ = ["BINS", "LOW", "Calibration", "Point", "calibration"]
+__all__ = ["BINS", "LOW", "Calibration", "Point", "calibration", "calibration_error", "equal_mass"]
 
 BINS = 10
 # Rare labels: most scores are near 0 and right there; what users act upon is above.
@@ -119,7 +119,7 @@ class _Column:
         self.high = p > LOW
         self.bins_above = min(bins, max(int(self.high.sum()) // _ROWS_A_BIN, 1))
         place = np.zeros(len(p), np.int64)
-        place[self.high] = 1 + _equal_mass(p[self.high], weights[self.high], self.bins_above)
+        place[self.high] = 1 + equal_mass(p[self.high], weights[self.high], self.bins_above)
         self.masks = np.array([place == b for b in np.unique(place)], np.float64).reshape(-1, len(p))
         self.figures = 4 + len(self.masks)
         self.cox = _cox(_logit(p), y, weights[None, :])[0]
@@ -161,8 +161,8 @@ class _Column:
             brier_ci=intervals[0],
             skill=float(skill[0]),
             skill_ci=intervals[1],
-            ece=_ece(self.p, self.y, self.weights, self.bins),
-            ece_above=_ece(*above, self.bins_above),
+            ece=calibration_error(self.p, self.y, self.weights, self.bins),
+            ece_above=calibration_error(*above, self.bins_above),
             slope=float(self.cox[0]),
             slope_ci=intervals[2],
             intercept=float(self.cox[1]),
@@ -188,7 +188,7 @@ def _logit(p: Floats) -> Floats:
     return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
-def _equal_mass(p: Floats, weights: Floats, bins: int) -> npt.NDArray[np.int64]:
+def equal_mass(p: Floats, weights: Floats, bins: int) -> npt.NDArray[np.int64]:
     """The bin of each row, from 0; bins have equal weight but for ties, which are not torn apart."""
     order = np.argsort(p, kind="stable")
     middle = np.cumsum(weights[order]) - weights[order] / 2
@@ -199,11 +199,18 @@ def _equal_mass(p: Floats, weights: Floats, bins: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def _ece(p: Floats, y: Floats, weights: Floats, bins: int) -> float:
-    """Expected calibration error over bins of equal mass."""
+def calibration_error(p: Floats, y: Floats | Bools, weights: Floats, bins: int = BINS) -> float:
+    """Expected calibration error of scores over bins of equal mass; NaN without rows.
+
+    Args:
+        p: scores, shape (rows,).
+        y: whether each row carries the label.
+        weights: how often each counts.
+        bins: how many.
+    """
     if not len(p):
         return math.nan
-    gaps = np.bincount(_equal_mass(p, weights, bins), weights * (p - y))
+    gaps = np.bincount(equal_mass(p, weights, bins), weights * (p - y))
     return float(np.abs(gaps).sum() / weights.sum())
 
 
