@@ -282,9 +282,11 @@ def test_other_labels_have_no_behavioural_tests(
 ) -> None:
     monkeypatch.setattr(gate, "load_suite", lambda: pytest.fail("the suite is about other tags"))
     labels = LabelSet(("hawkish", "dovish", "neutral"))
-    artifact = replace(tiny_artifact, name="fomc")
+    table = replace(store.tables["first"], labels=labels)
+    tested = {**tiny_artifact.provenance, "evaluated_sha256": table.evaluated_sha256}
+    artifact = replace(tiny_artifact, name="fomc", provenance=tested)
     monkeypatch.setattr(artifact.model, "labels", labels)
-    reference = registered(artifact, replace(store.tables["first"], labels=labels).to_jsonl(), tmp_path / "model")
+    reference = registered(artifact, table.to_jsonl(), tmp_path / "model")
     lines: list[str] = []
     promote(reference, say=lines.append, rules=RULES)
     assert "passed  behaviour: not applicable" in lines[-1]
@@ -307,6 +309,13 @@ def test_a_model_without_its_table_is_not_judged(
     assert reference in str(caught.value)  # a temporary path says nothing of which model it is
     assert "\n" not in str(caught.value)
     assert len(store.decisions()) == before
+
+
+def test_a_table_of_other_rows_is_not_the_model_s(store: Store, tiny_artifact: Artifact, tmp_path: Path) -> None:
+    fewer = store.tables["first"].take(range(5, len(store.tables["first"])))
+    reference = registered(replace(tiny_artifact, name="gate"), fewer.to_jsonl(), tmp_path / "model")
+    with pytest.raises(InputError, match="not the table that this model was tested on"):
+        promote(reference, "other_rows", RULES)
 
 
 def stored(store: Store, name: str) -> Path:

@@ -7,8 +7,6 @@ see rows of the fold, but never its scores.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +26,6 @@ from treatystance.config import (
     TemporalSplit,
 )
 from treatystance.corpus.rows import Corpus
-from treatystance.corpus.standoff import sentence_sha256
 from treatystance.errors import InputError
 from treatystance.evaluation import Report, evaluate_scores
 from treatystance.evidence.scored import ScoredRows
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CrossValidation",
     "cross_validate",
-    "evaluated_sha256",
     "finish",
     "fit_model",
     "out_of_fold",
@@ -286,15 +282,6 @@ def _report(
         config.seed,
         weights,
     )
-
-
-def evaluated_sha256(corpus: Corpus, validation: CrossValidation) -> str:
-    """Identifies what was tested on, so that two runs are compared only on the same rows and labels."""
-    lines = sorted(
-        json.dumps([corpus.rows[i].id, sentence_sha256(corpus.rows[i].text), sorted(corpus.rows[i].labels)])
-        for i in validation.tested
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def out_of_fold(corpus: Corpus, validation: CrossValidation) -> ScoredRows:

@@ -64,6 +64,11 @@ def promote(
         "alias": alias,
         "promoted": not failed,
         "rules": rules.model_dump(),
+        "behaviour": {
+            c.name: {"phenomena": c.behaviour, "suite_sha256": c.suite_sha256}
+            for c in (challenger, champion)
+            if c and c.behaviour
+        },
         "findings": [
             {"criterion": f.criterion, "passed": f.passed, "sentence": f.sentence, "figures": dict(f.figures)}
             for f in findings
@@ -104,10 +109,13 @@ def _candidate(name: str, version: str, suite: Suite | None) -> tuple[Artifact, 
         scored = read_scored(path, artifact.labels)
     except InputError as error:  # the path is a copy's: it does not tell which model's
         raise InputError(f"{reference}: {error}") from None
-    behaviour = None
-    if artifact.labels == LabelSet():
-        behaviour = check(Predictor(artifact).predict, suite or load_suite()).phenomena
-    return artifact, Candidate(reference, scored, behaviour)
+    if scored.evaluated_sha256 != artifact.provenance.get("evaluated_sha256"):
+        raise InputError(f"{reference}: the run's out_of_fold.jsonl is not the table that this model was tested on")
+    if artifact.labels != LabelSet():
+        return artifact, Candidate(reference, scored, None)
+    suite = suite or load_suite()
+    behaviour = check(Predictor(artifact).predict, suite).phenomena
+    return artifact, Candidate(reference, scored, behaviour, suite.sha256)
 
 
 def _who() -> str:

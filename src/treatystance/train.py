@@ -20,7 +20,6 @@ from treatystance.corpus.stats import corpus_stats
 from treatystance.crossval import (
     CrossValidation,
     cross_validate,
-    evaluated_sha256,
     finish,
     out_of_fold,
 )
@@ -141,7 +140,7 @@ def fit(
         "config_sha256": config.sha256,
         "corpus_sha256": corpus.sha256,
         "codebook_sha256": corpus.codebook_sha256,
-        "evaluated_sha256": evaluated_sha256(corpus, validation),
+        "evaluated_sha256": out_of_fold(corpus, validation).evaluated_sha256,
         "sentences": len(corpus),
         "counts": {key: counts[key] for key in ("statements", "labels", "no_label", "governments", "by_origin")},
         "seed": config.seed,

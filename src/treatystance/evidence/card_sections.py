@@ -10,6 +10,8 @@ from treatystance.evidence.card_facts import PICTURES, CardFacts, items, mapping
 
 __all__ = ["behaviour", "calibration", "data", "made", "results", "slices", "usage", "what"]
 
+_SLICES = "region, decade, kind, treaty family, language, length, person"
+
 
 def what(facts: CardFacts) -> str:
     """What the model gives, and how it decides."""
@@ -89,7 +91,7 @@ def results(facts: CardFacts) -> str:
         return "No cross-validation was recorded with this model: nothing is known of how good it is."
     parts = [
         f"Cross-validated on {drawn.get('n', '?')} sentences of {drawn.get('documents', '?')} documents: each was "
-        "scored by a model that had seen nothing of its fold, thresholds and calibration included. Intervals are "
+        f"scored by a model that had seen nothing of its fold{_how(facts)}. Intervals are "
         f"{_percent(drawn.get('confidence', 0.95))} bootstraps over documents.",
         *_caveat(facts),
         f"**As drawn**, each sentence counted once: {_macro(drawn)}.",
@@ -191,6 +193,13 @@ def calibration(facts: CardFacts) -> str:
     return "\n\n".join([*parts, *_picture(facts, "risk_coverage.png")])
 
 
+def _how(facts: CardFacts) -> str:
+    """Where a fold's calibration and thresholds come from: see `crossval`."""
+    if facts.kind == "linear":
+        return ", thresholds and calibration included"
+    return "; its thresholds and calibration come from the scores of the other folds"
+
+
 def slices(facts: CardFacts) -> str:
     """The slices in which labels fall short."""
     worst = map(mapping, items(facts.evidence.get("worst_slices")))
@@ -198,9 +207,9 @@ def slices(facts: CardFacts) -> str:
     if lines:
         text = "\n".join(["The surest shortfalls against the label's F1 on all rows:", "", *lines])
     elif facts.evidence.get("slices"):
-        text = "No slice (region, decade, kind, treaty family, length, person) falls short by more than chance."
+        text = f"No slice ({_SLICES}) falls short by more than chance."
     else:
-        text = "Scores by slice (region, decade, kind, treaty family, length, person) were not measured for this model."
+        text = f"Scores by slice ({_SLICES}) were not measured for this model."
     return "\n\n".join([text, *_picture(facts, "slices.png")])
 
 

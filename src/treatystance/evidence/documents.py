@@ -33,7 +33,7 @@ class Documents:
         kept = dict(self.evidence)
         if self.behaviour:
             kept["behaviour"] = {key: value for key, value in self.behaviour.to_dict().items() if key != "failures"}
-        evidence = json.dumps(kept, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        evidence = json.dumps(kept, ensure_ascii=False, allow_nan=False) + "\n"
         pictures = {name: _png(figure) for name, figure in self.figures.items()}
         return {"README.md": self.card.encode(), "evidence.json": evidence.encode(), **pictures}
 

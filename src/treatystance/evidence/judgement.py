@@ -26,12 +26,13 @@ _ROUNDING = 1e-9  # in floats, a fall from 7 to 4 of 12 cases is a little more t
 class Candidate:
     """A model before the gate: its out-of-fold table, and (passed, cases) of behavioural tests by phenomenon.
 
-    `behaviour` is None for a model whose labels the behavioural tests do not know.
+    `behaviour` is None for a model whose labels the behavioural tests do not know; `suite_sha256` says which tests.
     """
 
     name: str
     scored: ScoredRows
     behaviour: Mapping[str, tuple[int, int]] | None
+    suite_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ GREY, PALE = "#6B6B6B", "#D9D9D9"
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
 def _bare(axis: Axes) -> None:

@@ -83,6 +83,16 @@ class ScoredRows:
         )
         return hashlib.sha256("\n".join([json.dumps(self.labels.names), *lines]).encode()).hexdigest()
 
+    @property
+    def evaluated_sha256(self) -> str:
+        """Identifies rows, sentences and labels, whatever the folds and scores: what a model was tested on."""
+        names = np.array(self.labels.names)
+        lines = sorted(
+            json.dumps([i, s, sorted(names[t].tolist())])
+            for i, s, t in zip(self.ids, self.sha256, self.targets, strict=True)
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def take(self, indices: Iterable[int]) -> ScoredRows:
         """These rows, in this order."""
         rows = np.fromiter(indices, np.intp)
